@@ -1,0 +1,48 @@
+"""The errors a user can cause. Each message says what was found, what is allowed and what to do.
+
+EcgTwinError
+├── SpecificationError      a specification or a command line says something impossible
+├── RecordError             a source record cannot be used
+├── SourceError             a whole source cannot be read
+├── CheckpointError         a checkpoint is missing, damaged or of another kind
+├── StoreError              an object store refused or cannot be reached
+│   ├── CommitConflictError other bytes stand where an object was to be committed
+│   └── DamageError         an object is there, but is not what its record says
+└── CohortMismatchError     a cohort URL holds another plan, checkpoint or numerics
+"""
+
+
+class EcgTwinError(ValueError):
+    """Base of every error that a user can mend."""
+
+
+class SpecificationError(EcgTwinError):
+    """A specification or a command line says something impossible."""
+
+
+class RecordError(EcgTwinError):
+    """A source record cannot be used; the rest of an ingest goes on."""
+
+
+class SourceError(EcgTwinError):
+    """A source cannot be read at all."""
+
+
+class CheckpointError(EcgTwinError):
+    """A checkpoint is missing, damaged, or of another kind than asked for."""
+
+
+class StoreError(EcgTwinError):
+    """An object store refused a request or cannot be reached."""
+
+
+class CommitConflictError(StoreError):
+    """Other bytes stand where an object was to be committed."""
+
+
+class DamageError(StoreError):
+    """An object exists but is not what its record says."""
+
+
+class CohortMismatchError(EcgTwinError):
+    """A cohort URL holds another plan, checkpoint or numerics fingerprint."""

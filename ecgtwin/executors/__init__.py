@@ -1,0 +1,1 @@
+"""Floor 1: who does the work. Home of ray."""

@@ -1,0 +1,1 @@
+"""Floor 3: how a cohort is planned and made."""

@@ -1,0 +1,1 @@
+"""Floor 1: networks. No loss, no optimizer, no I/O."""

@@ -1,0 +1,1 @@
+"""Floor 4: draws what evaluation measured. Home of matplotlib."""

@@ -1,0 +1,1 @@
+"""Floor 0: what an ECG is. numpy and scipy only."""

@@ -1,0 +1,60 @@
+"""The twelve leads: standard order, aliases, and the identities between the limb leads."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgtwin.errors import RecordError
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+_BY_ALIAS = {name.lower(): name for name in LEADS}
+
+
+def canonical_lead(name: str) -> str | None:
+    """Return the standard name of a lead written in any case ("AVR", "lead ii"), or None."""
+    cleaned = name.strip().lower().removeprefix("lead").strip(" _-:")
+    return _BY_ALIAS.get(cleaned)
+
+
+def lead_positions(names: Sequence[str]) -> list[int]:
+    """Return where each of the twelve standard leads stands in ``names``.
+
+    Raises RecordError naming the leads that are missing.
+    """
+    found: dict[str, int] = {}
+    for position, name in enumerate(names):
+        lead = canonical_lead(name)
+        if lead is not None:
+            found.setdefault(lead, position)
+    missing = [lead for lead in LEADS if lead not in found]
+    if missing:
+        raise RecordError(
+            f"leads {', '.join(missing)} are missing (found {', '.join(names) or 'none'}); "
+            "a twelve-lead record is needed"
+        )
+    return [found[lead] for lead in LEADS]
+
+
+def derive_limb_leads(independent: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return all twelve leads (..., 12, time) from the eight independent ones (..., 8, time).
+
+    III = II - I (Einthoven 1913); aVR, aVL, aVF as Goldberger 1942 defined them.
+    """
+    one, two = independent[..., 0, :], independent[..., 1, :]
+    limb = np.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=-2)
+    return np.concatenate([limb, independent[..., 2:, :]], axis=-2)
+
+
+def independent_leads(samples: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return leads I, II, V1..V6 (..., 8, time) of twelve-lead ``samples`` (..., 12, time)."""
+    picked: NDArray[np.floating] = samples[..., [LEADS.index(lead) for lead in INDEPENDENT_LEADS], :]
+    return picked
+
+
+def limb_residual_mv(samples_mv: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the largest departure from the limb-lead identities, in mV, per record (...,)."""
+    derived = derive_limb_leads(independent_leads(samples_mv))
+    return np.abs(derived[..., 2:6, :] - samples_mv[..., 2:6, :]).max(axis=(-2, -1))

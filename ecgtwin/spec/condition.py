@@ -1,0 +1,47 @@
+"""CardiacCondition: report statements, heart rate, age, sex. Unknown is a value, never 0."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ecgtwin.spec.base import Spec
+
+Certainty = Literal["definite", "possible", "negated"]
+Sex = Literal["female", "male", "unknown"]
+
+OVER_89_YEARS = 90.0  # ages over 89 are censored in the sources: one class
+
+
+class Statement(Spec):
+    """One line of a report: a canonical English code and how certain it is."""
+
+    code: str = Field(min_length=1, max_length=200)
+    certainty: Certainty = "definite"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:  # noqa: ANN401  (raw YAML)
+        return {"code": value} if isinstance(value, str) else value
+
+    @field_validator("code")
+    @classmethod
+    def _canonical(cls, code: str) -> str:
+        return " ".join(code.lower().split())
+
+
+HeartRate = Annotated[float, Field(ge=20, le=300)]
+Age = Annotated[float, Field(ge=0, le=120)]
+
+
+class CardiacCondition(Spec):
+    """The state an ECG is drawn in. ``None`` and ``"unknown"`` mean unknown."""
+
+    statements: tuple[Statement, ...] = ()
+    heart_rate_bpm: HeartRate | None = None
+    age_years: Age | None = None
+    sex: Sex = "unknown"
+
+    @field_validator("age_years")
+    @classmethod
+    def _censor(cls, age: float | None) -> float | None:
+        return None if age is None else (OVER_89_YEARS if age > 89 else age)

@@ -1,0 +1,1 @@
+"""Floor 3: how the networks are trained. Home of deepspeed."""
