@@ -5,6 +5,7 @@ EcgTwinError
 ├── RecordError             a source record cannot be used
 ├── SourceError             a whole source cannot be read
 ├── CheckpointError         a checkpoint is missing, damaged or of another kind
+├── TrainingError           a training diverged
 ├── StoreError              an object store refused or cannot be reached
 │   ├── CommitConflictError other bytes stand where an object was to be committed
 │   └── DamageError         an object is there, but is not what its record says
@@ -30,6 +31,10 @@ class SourceError(EcgTwinError):
 
 class CheckpointError(EcgTwinError):
     """A checkpoint is missing, damaged, or of another kind than asked for."""
+
+
+class TrainingError(EcgTwinError):
+    """A training diverged: its loss or its gradients are no longer numbers."""
 
 
 class StoreError(EcgTwinError):

@@ -45,12 +45,15 @@ def derive_limb_leads(independent: NDArray[np.floating]) -> NDArray[np.floating]
     """
     one, two = independent[..., 0, :], independent[..., 1, :]
     limb = np.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=-2)
-    return np.concatenate([limb, independent[..., 2:, :]], axis=-2)
+    twelve: NDArray[np.floating] = np.concatenate([limb, independent[..., 2:, :]], axis=-2)
+    return twelve
 
 
 def independent_leads(samples: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return leads I, II, V1..V6 (..., 8, time) of twelve-lead ``samples`` (..., 12, time)."""
-    picked: NDArray[np.floating] = samples[..., [LEADS.index(lead) for lead in INDEPENDENT_LEADS], :]
+    picked: NDArray[np.floating] = samples[
+        ..., [LEADS.index(lead) for lead in INDEPENDENT_LEADS], :
+    ]
     return picked
 
 

@@ -1,5 +1,7 @@
 """CardiacCondition: report statements, heart rate, age, sex. Unknown is a value, never 0."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -45,3 +47,18 @@ class CardiacCondition(Spec):
     @classmethod
     def _censor(cls, age: float | None) -> float | None:
         return None if age is None else (OVER_89_YEARS if age > 89 else age)
+
+
+def condition_from_columns(columns: Mapping[str, Any], position: int) -> CardiacCondition:
+    """Return the condition that stands at ``position`` of a stored table's columns."""
+    pairs = zip(columns["statements"][position], columns["certainties"][position], strict=True)
+    return CardiacCondition(
+        statements=tuple(Statement(code=code, certainty=certainty) for code, certainty in pairs),
+        heart_rate_bpm=_known(columns["heart_rate_bpm"][position]),
+        age_years=_known(columns["age_years"][position]),
+        sex=columns["sex"][position],
+    )
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)

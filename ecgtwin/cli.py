@@ -1,0 +1,305 @@
+"""The command line: parse, call one function, say what came of it. Data to stdout, talk aside."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecgtwin.errors import EcgTwinError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+    from ecgtwin.executors.protocol import Executor
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, 1 (something was left undone), 2 (a mistake) or 130 (Ctrl-C)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except EcgTwinError as error:
+        for line in str(error).splitlines():
+            print(f"ecgtwin: error: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ecgtwin: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ecgtwin", description="Personal ECG digital twins.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_ingest(commands)
+    _add_train(commands)
+    _add_spec(commands)
+    _add_generate(commands)
+    _add_submit(commands)
+    _add_cohort(commands)
+    return parser
+
+
+def _add_demo(commands: "Commands") -> None:
+    demo = commands.add_parser("demo", help="the whole path, from ECGs to a report")
+    demo.add_argument("--source", default="simulated", help="'simulated' or a folder of records")
+    demo.add_argument("--out", default="demo", type=Path, help="folder to write (default: demo)")
+    demo.add_argument("--from-scratch", action="store_true", help="do not use shipped weights")
+    demo.add_argument("--minutes", type=float, help="time to train for")
+    demo.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from ecgtwin.demo import DemoSettings, run_demo
+
+    run_demo(
+        DemoSettings(
+            source=arguments.source,
+            out=arguments.out,
+            from_scratch=arguments.from_scratch,
+            minutes=arguments.minutes,
+        )
+    )
+    return 0
+
+
+def _add_ingest(commands: "Commands") -> None:
+    ingest = commands.add_parser("ingest", help="turn records into a corpus")
+    ingest.add_argument("source", help="'simulated', a PTB-XL folder, or a folder of WFDB records")
+    ingest.add_argument("url", help="the corpus: a folder or s3:// URL")
+    ingest.add_argument("--persons", type=int, default=200, help="simulated persons")
+    ingest.add_argument("--visits", type=int, default=3, help="visits of a simulated person")
+    ingest.add_argument("--seed", type=int, default=0, help="of the simulated population")
+    ingest.add_argument("--limit", type=int, help="the first records of a folder only")
+    ingest.add_argument("--workers", type=int, default=1, help="Ray actors (1: this process)")
+    ingest.set_defaults(run=_ingest)
+
+
+def _ingest(arguments: argparse.Namespace) -> int:
+    from ecgtwin.progress import bar
+    from ecgtwin.sources.ingest import count_shards, ingest
+    from ecgtwin.sources.opening import open_source
+    from ecgtwin.spec.ingest import IngestSpec
+
+    source = open_source(
+        arguments.source,
+        seed=arguments.seed,
+        num_persons=arguments.persons,
+        visits_per_person=arguments.visits,
+        limit=arguments.limit,
+    )
+    settings = IngestSpec()
+    with bar("ingest", count_shards(source, settings), "shard") as advance:
+        summary = ingest(
+            source,
+            arguments.url,
+            settings=settings,
+            executor=_executor("local" if arguments.workers == 1 else "ray", arguments.workers),
+            on_shard=lambda outcome: advance(1),
+        )
+    print(summary.line())
+    for reason, count in summary.rejected.items():
+        print(f"  rejected {count}: {reason}")
+    return _report_failures([outcome.error for outcome in summary.failures])
+
+
+def _executor(
+    kind: str, num_workers: int, *, max_tries: int = 3, address: str | None = None
+) -> "Executor":
+    if kind == "local":
+        from ecgtwin.executors.local import LocalExecutor
+
+        return LocalExecutor(max_tries=max_tries)
+    from ecgtwin.executors.ray_executor import RayExecutor
+
+    return RayExecutor(num_workers=num_workers, max_tries=max_tries, address=address)
+
+
+def _report_failures(errors: Sequence[str | None]) -> int:
+    for error in errors:
+        last = (error or "").strip().splitlines()[-1:]
+        print(f"ecgtwin: a shard failed: {''.join(last)}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _add_train(commands: "Commands") -> None:
+    train = commands.add_parser("train", help="train all three networks on one or more corpora")
+    train.add_argument("recipe", help="a recipe file, or the name of a built-in one (tiny)")
+    train.add_argument("--corpus", action="append", required=True, help="may be given repeatedly")
+    train.add_argument("--out", required=True, help="the checkpoint: a new folder or s3:// URL")
+    train.add_argument("--folder", required=True, type=Path, help="logs and training checkpoints")
+    train.add_argument("--start-from", help="a checkpoint to go on from")
+    train.add_argument("--engine", choices=("deepspeed", "torch"), default="deepspeed")
+    train.add_argument("--processes", type=int, default=1, help="started through torchrun if > 1")
+    train.add_argument("--minutes", type=float, help="stop all stages after about this long")
+    train.add_argument("--half", action="store_true", help="store the weights as fp16")
+    train.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from ecgtwin.training.launch import launch_ranks
+
+    if arguments.processes > 1 and "LOCAL_RANK" not in os.environ:
+        return launch_ranks(arguments.processes, _train_words(arguments))
+    from ecgtwin.progress import training_display
+    from ecgtwin.spec.recipe import load_recipe
+    from ecgtwin.training.run import TrainingJob, run_training
+
+    recipe = load_recipe(arguments.recipe)
+    job = TrainingJob(
+        recipe=recipe,
+        corpora=tuple(arguments.corpus),
+        out=arguments.out,
+        folder=arguments.folder,
+        start_from=arguments.start_from,
+        engine=arguments.engine,
+        minutes=arguments.minutes,
+        half_precision_file=arguments.half,
+    )
+    rank = int(os.environ.get("RANK", "0"))
+    with training_display(recipe, visible=rank == 0) as show:
+        results = run_training(job, rank=rank, show=show)
+    if rank == 0:
+        for result in results:
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in result.validation.items())
+            print(f"{result.stage}: {result.summary.step} steps; validation: {figures or 'none'}")
+    return 0
+
+
+def _train_words(arguments: argparse.Namespace) -> list[str]:
+    words = ["train", arguments.recipe, "--out", arguments.out, "--folder", str(arguments.folder)]
+    words += [word for url in arguments.corpus for word in ("--corpus", url)]
+    words += ["--engine", arguments.engine]
+    if arguments.start_from is not None:
+        words += ["--start-from", arguments.start_from]
+    if arguments.minutes is not None:
+        words += ["--minutes", str(arguments.minutes)]
+    return words + (["--half"] if arguments.half else [])
+
+
+def _add_spec(commands: "Commands") -> None:
+    spec = commands.add_parser("spec", help="write or check a cohort specification")
+    actions = spec.add_subparsers(metavar="ACTION", required=True)
+    new = actions.add_parser("new", help="write a commented specification to start from")
+    new.add_argument("path", type=Path)
+    new.add_argument("--corpus", default="corpus", help="URL of the corpus")
+    new.add_argument("--checkpoint", default="tiny")
+    new.add_argument("--url", default="cohort", help="URL of the cohort to make")
+    new.set_defaults(run=_spec_new)
+    check = actions.add_parser("check", help="validate a specification")
+    check.add_argument("path")
+    check.set_defaults(run=_spec_check)
+
+
+def _spec_new(arguments: argparse.Namespace) -> int:
+    from ecgtwin.spec.template import write_template
+
+    write_template(
+        arguments.path,
+        corpus=arguments.corpus,
+        checkpoint=arguments.checkpoint,
+        url=arguments.url,
+    )
+    print(arguments.path)
+    return 0
+
+
+def _spec_check(arguments: argparse.Namespace) -> int:
+    from ecgtwin.spec.cohort import CohortSpec
+
+    spec = CohortSpec.from_yaml(arguments.path)
+    print(f"{arguments.path}: valid; digest of what it makes {spec.bytes_digest()}")
+    return 0
+
+
+def _add_generate(commands: "Commands") -> None:
+    generate = commands.add_parser("generate", help="make, or finish, a cohort")
+    generate.add_argument("spec", help="a cohort specification (YAML)")
+    generate.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    generate.add_argument("--workers", type=int, help="actors (default: run.num_workers)")
+    generate.add_argument("--executor", choices=("ray", "local"), default="ray")
+    generate.add_argument("--address", help="a running Ray cluster (default: start one here)")
+    generate.add_argument("--mixed-numerics", action="store_true", help="allow unlike devices")
+    generate.set_defaults(run=_generate)
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from ecgtwin.generation.run import describe_plan, generate_cohort
+    from ecgtwin.progress import bar
+    from ecgtwin.spec.cohort import CohortSpec
+
+    spec = CohortSpec.from_yaml(arguments.spec)
+    description = describe_plan(spec)
+    print(description.text)
+    if arguments.dry_run:
+        return 0
+    num_workers = arguments.workers or spec.run.num_workers
+    executor = _executor(
+        arguments.executor, num_workers, max_tries=spec.run.max_tries, address=arguments.address
+    )
+    with bar("generate", description.num_left, "shard") as advance:
+        summary = generate_cohort(
+            spec,
+            executor=executor,
+            on_outcome=lambda outcome: advance(1),
+            mixed_numerics=arguments.mixed_numerics,
+        )
+    print(summary.line())
+    return _report_failures([outcome.error for outcome in summary.failures])
+
+
+def _add_submit(commands: "Commands") -> None:
+    submit = commands.add_parser("submit", help="run a command as a job on a Ray cluster")
+    actions = submit.add_subparsers(metavar="ACTION", required=True)
+    generate = actions.add_parser("generate", help="make, or finish, a cohort on the cluster")
+    generate.add_argument("spec", help="a cohort specification (YAML)")
+    generate.add_argument("--address", required=True, help="of the cluster: http://host:8265")
+    generate.add_argument("--no-wait", action="store_true", help="do not follow the log")
+    generate.set_defaults(run=_submit_generate)
+
+
+def _submit_generate(arguments: argparse.Namespace) -> int:
+    from ray_jobs.submit import submit_generate
+
+    return submit_generate(arguments.spec, address=arguments.address, follow=not arguments.no_wait)
+
+
+def _add_cohort(commands: "Commands") -> None:
+    cohort = commands.add_parser("cohort", help="look at a stored cohort or corpus")
+    actions = cohort.add_subparsers(metavar="ACTION", required=True)
+    verify = actions.add_parser("verify", help="re-hash every object against its manifest")
+    verify.add_argument("url")
+    verify.set_defaults(run=_cohort_verify)
+    report = actions.add_parser("report", help="measure a cohort and write a report")
+    report.add_argument("url")
+    report.add_argument("--corpus", required=True, help="the corpus it was made from")
+    report.add_argument("--checkpoint", required=True, help="the checkpoint it was made with")
+    report.add_argument("--out", type=Path, default=Path("report.html"))
+    report.set_defaults(run=_cohort_report)
+
+
+def _cohort_verify(arguments: argparse.Namespace) -> int:
+    from ecgtwin.store.verify import verify
+
+    problems = verify(arguments.url)
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{arguments.url}: every committed object is what its manifest says")
+    return 1 if problems else 0
+
+
+def _cohort_report(arguments: argparse.Namespace) -> int:
+    from ecgtwin.demo import report_cohort
+
+    report_cohort(
+        arguments.url,
+        corpus_url=arguments.corpus,
+        checkpoint=arguments.checkpoint,
+        path=arguments.out,
+    )
+    print(arguments.out)
+    return 0

@@ -1,0 +1,98 @@
+"""Work, Outcome, Executor: any idempotent ``work(shard) -> result``, done by anybody."""
+
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ecgtwin.errors import EcgTwinError
+from ecgtwin.spec.shard import Shard
+
+
+class Work(Protocol):
+    """Picklable and idempotent; loads what it needs on its first call in a process."""
+
+    def __call__(self, shard: Shard) -> object:
+        """Do one shard; return a small picklable result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one shard ended.
+
+    ``error`` is None or the traceback of the last of ``tries`` tries; ``mistake`` is the exception
+    itself where it is one that a user can mend.
+    """
+
+    shard: Shard
+    result: object
+    error: str | None
+    tries: int
+    worker: str
+    seconds: float
+    mistake: EcgTwinError | None = None
+
+
+class Executor(Protocol):
+    """Runs work on shards."""
+
+    def run(self, work: Work, shards: Iterable[Shard]) -> Iterator[Outcome]:
+        """Yield one outcome per shard in any order; a failing shard does not stop the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """What one call of the work gave."""
+
+    result: object
+    error: str | None
+    mistake: EcgTwinError | None
+    worker: str
+    seconds: float
+
+    def outcome(self, shard: Shard, tries: int) -> Outcome:
+        """Return this as the end of ``shard``."""
+        return Outcome(
+            shard, self.result, self.error, tries, self.worker, self.seconds, self.mistake
+        )
+
+
+def try_once(work: Work, shard: Shard) -> Try:
+    """Call ``work`` with one torch thread; return its result or its traceback."""
+    started = time.perf_counter()
+    result, error, mistake = None, None, None
+    try:
+        with one_torch_thread():
+            result = work(shard)
+    except Exception as caught:
+        error = traceback.format_exc()
+        mistake = caught if isinstance(caught, EcgTwinError) else None
+    return Try(result, error, mistake, worker_name(), time.perf_counter() - started)
+
+
+def worker_name() -> str:
+    """Return ``host:process id`` of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Give torch one thread inside the block: its sums depend on the number of threads.
+
+    Work that first imports torch inside the block sets its threads itself.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,69 @@
+"""The numerics fingerprint: under one fingerprint a shard made again has the same bytes."""
+
+import json
+import platform
+from importlib.metadata import version
+
+import torch
+
+from ecgtwin.errors import CohortMismatchError, CommitConflictError
+from ecgtwin.store.commit import put_new
+from ecgtwin.store.objects import join, read_object
+
+_NAME = "numerics.json"
+
+Fingerprint = dict[str, str | int | bool | None]
+
+
+def settle_numerics() -> None:
+    """Ask torch for the same sums each time: no autotuned kernels, no TF32."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def fingerprint(device: torch.device, *, batch_rows: int) -> Fingerprint:
+    """Return what the low bits of a network's output depend on, beside weights and input."""
+    on_gpu = device.type == "cuda"
+    kind = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+    return {
+        "device": f"{device.type} {platform.machine()} {kind}",
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cudnn": _cudnn_version() if on_gpu else None,
+        "ecgtwin": version("ecgtwin"),
+        "precision": "float32",
+        "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+        "threads": torch.get_num_threads(),
+        "batch_rows": batch_rows,
+    }
+
+
+def _cudnn_version() -> int | None:
+    found: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return found
+
+
+def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
+    """Fix the cohort's fingerprint, or check that ``mine`` is it; ``mixed`` lets others pass.
+
+    Raises CohortMismatchError saying what differs.
+    """
+    data = (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
+    try:
+        put_new(join(url, _NAME), data)
+        return
+    except CommitConflictError:
+        if mixed:
+            return
+    theirs = json.loads(read_object(join(url, _NAME)))
+    differing = [
+        f"{name} is {mine.get(name)!r} here and {theirs.get(name)!r} there"
+        for name in sorted(mine.keys() | theirs.keys())
+        if mine.get(name) != theirs.get(name)
+    ]
+    raise CohortMismatchError(
+        f"{url} was begun with other numerics: {'; '.join(differing)}; go on where it was begun, "
+        "or pass --mixed-numerics to accept the same ECGs with other low bits"
+    )

@@ -1,0 +1,299 @@
+"""From a specification to the plan at the cohort's URL, written once and then only read.
+
+    private/references.parquet   patient and record ids, base vectors: claims the URL, comes first
+    plan/patients.parquet        follows from it, without what is private
+    plan/conditions.parquet
+    cohort.json                  what the cohort is
+    signals.zarr                 metadata; from here on shards can be committed
+
+The first table holds all that might come out otherwise another time (base vectors); whoever finds
+it goes on with it, so a run killed anywhere in between leaves no other cohort than another run.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
+from ecgtwin.generation.plan import CohortPlan, ConditionRow, PatientRow, condition_rows
+from ecgtwin.generation.references import (
+    Reference,
+    ReferenceRecords,
+    base_vector_digest,
+    read_references,
+)
+from ecgtwin.spec.base import digest_of
+from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.store.commit import put_new
+from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
+from ecgtwin.store.manifest import committed_shards
+from ecgtwin.store.objects import join, object_exists, read_object
+from ecgtwin.store.reader import Corpus
+from ecgtwin.store.tables import put_table, read_table
+from ecgtwin.store.writer import create_signals
+from ecgtwin.twin.twin import EcgTwin
+
+_REFERENCES = "private/references.parquet"
+_PATIENTS = "plan/patients.parquet"
+_CONDITIONS = "plan/conditions.parquet"
+_DESCRIPTION = "cohort.json"
+
+# What a cohort is made from: name in the tables' metadata -> how a message calls it.
+_INPUTS = {
+    "specification": "another specification",
+    "checkpoint": "another checkpoint",
+    "corpus": "another corpus",
+    "format": "another format",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCohort:
+    """A plan with all that making it needs. ``base_vectors`` is (patient, width)."""
+
+    url: str
+    plan: CohortPlan
+    layout: SignalLayout
+    references: Sequence[Reference]
+    inputs: Mapping[str, str]
+
+    @property
+    def base_vectors(self) -> NDArray[np.float32]:
+        """Base vectors in the order of the plan's patients."""
+        return np.stack([reference.base_vector for reference in self.references])
+
+
+def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
+    """Return the cohort that ``spec`` asks for, as it stands at its URL or newly planned.
+
+    Writes nothing. Raises SpecificationError for what the corpus cannot give, and
+    CohortMismatchError where something else stands at the URL.
+    """
+    url = spec.output.url
+    twin = EcgTwin.load(spec.checkpoint)
+    records = ReferenceRecords(Corpus(spec.corpus))
+    inputs = {
+        "specification": spec.bytes_digest(),
+        "checkpoint": twin.digest,
+        "corpus": str(records.corpus.description["digest"]),
+        "format": str(FORMAT_VERSION),
+    }
+    references = _stored_references(url, inputs)
+    if references is None:
+        _check_vacant(url)
+        references = read_references(records, records.choose(spec.patients), twin)
+    return _resolved(spec, references, inputs, twin.num_samples, twin.sampling_rate_hz)
+
+
+def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
+    """Put the plan at the cohort's URL; return the cohort as it stands there.
+
+    Where another process was first, its references count.
+    """
+    url, plan = cohort.url, cohort.plan
+    try:
+        put_table(join(url, _REFERENCES), _reference_columns(cohort.references), cohort.inputs)
+    except CommitConflictError:
+        stored = _stored_references(url, cohort.inputs)
+        if stored is None:
+            raise
+        layout = cohort.layout
+        cohort = _resolved(
+            plan.spec, stored, cohort.inputs, layout.num_samples, layout.sampling_rate_hz
+        )
+        plan = cohort.plan
+    _put_plan_table(cohort, _PATIENTS, _patient_columns(plan.patients))
+    _put_plan_table(cohort, _CONDITIONS, _condition_columns(plan.conditions))
+    _put_description(cohort)
+    create_signals(url, cohort.layout)
+    return cohort
+
+
+def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
+    """Return the cohort as ``write_plan`` left it at its URL: what a worker needs.
+
+    Raises CohortMismatchError where the plan there is not of ``spec`` and this checkpoint.
+    """
+    url = spec.output.url
+    description = _read_description(url)
+    wanted = {"specification": spec.bytes_digest(), "checkpoint": checkpoint_digest}
+    inputs = {name: str(description["inputs"][name]) for name in _INPUTS}
+    _check_inputs(url, inputs, {**inputs, **wanted})
+    references = _stored_references(url, inputs)
+    if references is None:
+        raise DamageError(f"{join(url, _REFERENCES)} is not there; restore it from a copy")
+    signals = description["signals"]
+    cohort = _resolved(
+        spec, references, inputs, signals["num_samples"], signals["sampling_rate_hz"]
+    )
+    if cohort.plan.digest != description["plan_digest"]:
+        raise DamageError(
+            f"{join(url, _REFERENCES)} gives plan {cohort.plan.digest}, but {_DESCRIPTION} says "
+            f"{description['plan_digest']}; restore it from a copy"
+        )
+    return cohort
+
+
+def _resolved(
+    spec: CohortSpec,
+    references: Sequence[Reference],
+    inputs: Mapping[str, str],
+    num_samples: int,
+    sampling_rate_hz: float,
+) -> ResolvedCohort:
+    plan = CohortPlan(
+        spec,
+        tuple(reference.patient for reference in references),
+        condition_rows(spec.conditions),
+        inputs["checkpoint"],
+    )
+    layout = SignalLayout(
+        num_rows=plan.num_rows,
+        num_samples=num_samples,
+        sampling_rate_hz=sampling_rate_hz,
+        rows_per_shard=spec.output.rows_per_shard,
+        rows_per_chunk=spec.output.rows_per_chunk,
+    )
+    return ResolvedCohort(spec.output.url, plan, layout, references, inputs)
+
+
+def _check_vacant(url: str) -> None:
+    """Raise CohortMismatchError where something without references of its own is at ``url``."""
+    if object_exists(join(url, "corpus.json")):
+        raise CohortMismatchError(f"{url} holds a corpus; choose another URL for the cohort")
+    if object_exists(join(url, _DESCRIPTION)) or committed_shards(url):
+        raise CohortMismatchError(
+            f"{url} holds a cohort without {_REFERENCES}, perhaps a released one, which cannot be "
+            "gone on with; choose another URL"
+        )
+
+
+def _check_inputs(url: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    differing = [
+        f"{words} ({found.get(name, 'none')} there, {wanted[name]} asked for)"
+        for name, words in _INPUTS.items()
+        if found.get(name) != wanted[name]
+    ]
+    if differing:
+        raise CohortMismatchError(
+            f"{url} holds a cohort of {' and '.join(differing)}; nothing was changed: "
+            "choose another URL, or delete the cohort to start again"
+        )
+
+
+def _stored_references(url: str, inputs: Mapping[str, str]) -> list[Reference] | None:
+    """Return the references at ``url``, None where there are none."""
+    name = join(url, _REFERENCES)
+    try:
+        columns, metadata = read_table(name)
+    except FileNotFoundError:
+        return None
+    _check_inputs(url, metadata, inputs)
+    try:
+        rows = zip(*columns.values(), strict=True)
+        return [_stored_reference(dict(zip(columns, row, strict=True))) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamageError(f"{name} is damaged: {error!r}; restore it from a copy") from error
+
+
+def _stored_reference(row: Mapping[str, Any]) -> Reference:
+    vector = np.asarray(row["base_vector"], np.float32)
+    patient = PatientRow(
+        person=row["person"],
+        split=row["split"],
+        age_years=row["age_years"],
+        sex=row["sex"],
+        base_vector_digest=base_vector_digest(vector),
+    )
+    return Reference(patient, row["patient_id"], row["record_id"], vector)
+
+
+def _reference_columns(references: Sequence[Reference]) -> dict[str, list[Any]]:
+    columns = _patient_columns([reference.patient for reference in references])
+    del columns["base_vector_digest"]
+    return {
+        **columns,
+        "patient_id": [reference.patient_id for reference in references],
+        "record_id": [reference.record_id for reference in references],
+        "base_vector": [reference.base_vector for reference in references],
+    }
+
+
+def _patient_columns(patients: Sequence[PatientRow]) -> dict[str, list[Any]]:
+    names = ("person", "split", "age_years", "sex", "base_vector_digest")
+    return {name: [getattr(patient, name) for patient in patients] for name in names}
+
+
+def _condition_columns(conditions: Sequence[ConditionRow]) -> dict[str, list[Any]]:
+    """Return rate and statements to read, and the whole as JSON: ``own`` has no column type."""
+    wanted = [row.condition for row in conditions]
+    return {
+        "heart_rate_bpm": [row.heart_rate_bpm for row in conditions],
+        "statements": ["; ".join(line.code for line in one.statements) for one in wanted],
+        "condition": [json.dumps(one.model_dump(mode="json"), sort_keys=True) for one in wanted],
+    }
+
+
+def _put_plan_table(cohort: ResolvedCohort, name: str, columns: Mapping[str, list[Any]]) -> None:
+    """Write a table of the plan, or leave the one of this plan that is there."""
+    target = join(cohort.url, name)
+    try:
+        put_table(target, columns, {**cohort.inputs, "plan": cohort.plan.digest})
+    except CommitConflictError:  # another version of the Parquet library writes other bytes
+        _check_plan(cohort, read_table(target)[1].get("plan", "none"))
+
+
+def _check_plan(cohort: ResolvedCohort, found: str) -> None:
+    if found != cohort.plan.digest:
+        raise CohortMismatchError(
+            f"{cohort.url} holds plan {found}, but this is plan {cohort.plan.digest}; nothing was "
+            "changed: choose another URL, or delete the cohort to start again"
+        )
+
+
+def _put_description(cohort: ResolvedCohort) -> None:
+    """Write ``cohort.json``, or leave the one of this plan that is there."""
+    plan, layout = cohort.plan, cohort.layout
+    content = {
+        "kind": "cohort",
+        "synthetic": True,
+        "format_version": FORMAT_VERSION,
+        "ecgtwin": version("ecgtwin"),
+        "plan_digest": plan.digest,
+        "inputs": dict(cohort.inputs),
+        "inputs_digest": digest_of(dict(cohort.inputs)),
+        "num_patients": len(plan.patients),
+        "num_conditions": len(plan.conditions),
+        "signals": {
+            "num_rows": layout.num_rows,
+            "num_samples": layout.num_samples,
+            "sampling_rate_hz": layout.sampling_rate_hz,
+        },
+        "specification": plan.spec.model_dump(
+            mode="json", exclude={"run": True, "output": {"url"}}
+        ),
+    }
+    data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    try:
+        put_new(join(cohort.url, _DESCRIPTION), data.encode())
+    except CommitConflictError:  # another version of ours, or the inputs under other names
+        _check_plan(cohort, _read_description(cohort.url)["plan_digest"])
+
+
+def _read_description(url: str) -> dict[str, Any]:
+    name = join(url, _DESCRIPTION)
+    try:
+        found = json.loads(read_object(name))
+        missing = {"plan_digest", "inputs", "signals"} - set(found)
+    except FileNotFoundError:
+        raise CohortMismatchError(f"{url} holds no plan; {name} is not there") from None
+    except (ValueError, TypeError) as error:
+        raise DamageError(f"{name} is damaged: {error}; restore it from a copy") from error
+    if missing:
+        raise DamageError(f"{name} is damaged: {', '.join(sorted(missing))} missing in it")
+    return dict(found)

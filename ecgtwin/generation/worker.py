@@ -1,0 +1,158 @@
+"""GenerateShard: the rows of one shard drawn, measured and committed. Idempotent."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecgtwin.executors.protocol import one_torch_thread
+from ecgtwin.generation.noise_key import noise_key, standard_normal
+from ecgtwin.generation.numerics import agree_on_numerics, fingerprint, settle_numerics
+from ecgtwin.generation.plan import CohortPlan, SampleRequest
+from ecgtwin.generation.prepare import ResolvedCohort, load_cohort
+from ecgtwin.signals.beats import Measurement, measure
+from ecgtwin.signals.leads import limb_residual_mv
+from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.spec.shard import Shard
+from ecgtwin.store.reader import to_mv
+from ecgtwin.store.writer import quantise, write_shard
+from ecgtwin.twin.twin import EcgTwin
+
+_FIRST_ATTEMPT = 0
+_MEASURED = ("rr_sd_ms", "qrs_ms", "pr_ms", "qt_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What one shard took, and how many of its rows were kept. Seconds are of wall time."""
+
+    num_rows: int
+    num_accepted: int
+    object_bytes: int
+    was_ours: bool
+    sampling_s: float
+    measuring_s: float
+    writing_s: float
+
+
+class GenerateShard:
+    """Work: loads the twin and the plan on its first call in a process."""
+
+    def __init__(self, spec: CohortSpec, *, mixed_numerics: bool = False) -> None:
+        self._spec = spec
+        self._mixed_numerics = mixed_numerics
+        self._loaded: tuple[EcgTwin, ResolvedCohort] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": None}
+
+    def __call__(self, shard: Shard) -> ShardResult:
+        """Draw, measure and commit ``shard``."""
+        with one_torch_thread():
+            if self._loaded is None:
+                self._loaded = self._load()
+            return generate_shard(*self._loaded, shard)
+
+    def _load(self) -> tuple[EcgTwin, ResolvedCohort]:
+        """Return twin and plan; the cohort's numerics are agreed before anything is written."""
+        settle_numerics()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        twin = EcgTwin.load(self._spec.checkpoint, device=device)
+        cohort = load_cohort(self._spec, checkpoint_digest=twin.digest)
+        mine = fingerprint(twin.device, batch_rows=self._spec.batch_rows)
+        agree_on_numerics(cohort.url, mine, mixed=self._mixed_numerics)
+        return twin, cohort
+
+
+def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> ShardResult:
+    """Draw the rows of ``shard`` in the plan's batches, measure what will be stored, commit it."""
+    started = time.perf_counter()
+    requests = [cohort.plan.request_at(row) for row in range(shard.start, shard.stop)]
+    samples_mv = draw_rows(twin, cohort.plan, cohort.base_vectors, requests)
+    sampled = time.perf_counter()
+    columns = _columns(cohort, requests, samples_mv)
+    measured = time.perf_counter()
+    written = write_shard(cohort.url, cohort.layout, shard, samples_mv, columns, schema="cohort")
+    return ShardResult(
+        num_rows=len(requests),
+        num_accepted=sum(columns["accepted"]),
+        object_bytes=written.object_bytes,
+        was_ours=written.was_ours,
+        sampling_s=sampled - started,
+        measuring_s=measured - sampled,
+        writing_s=time.perf_counter() - measured,
+    )
+
+
+def draw_rows(
+    twin: EcgTwin,
+    plan: CohortPlan,
+    base_vectors: NDArray[np.float32],
+    requests: Sequence[SampleRequest],
+) -> NDArray[np.float32]:
+    """Return (rows, 12, time) in mV, drawn ``batch_rows`` at a time in row order.
+
+    The last batch is padded with its last request to the full number of rows: the low bits of a
+    network's output depend on how many rows it is given.
+    """
+    size = plan.spec.batch_rows
+    drawn = []
+    for start in range(0, len(requests), size):
+        batch = list(requests[start : start + size])
+        padded = batch + batch[-1:] * (size - len(batch))
+        keys = [
+            noise_key(
+                cohort_seed=plan.spec.seed,
+                person=request.person,
+                condition_digest=None if plan.spec.share_noise else request.condition_digest,
+                replicate=request.replicate,
+                attempt=_FIRST_ATTEMPT,
+            )
+            for request in padded
+        ]
+        samples_mv = twin.draw(
+            base_vectors[[request.patient_index for request in padded]],
+            [request.condition for request in padded],
+            standard_normal(keys, twin.latent_shape).astype(np.float32),
+            plan.spec.sampling,
+        )
+        drawn.append(samples_mv[: len(batch)])
+    return np.concatenate(drawn)
+
+
+def _columns(
+    cohort: ResolvedCohort, requests: Sequence[SampleRequest], samples_mv: NDArray[np.float32]
+) -> dict[str, list[Any]]:
+    """Return the manifest's columns; what is measured is measured on the stored values."""
+    is_finite = [bool(np.isfinite(row_mv).all()) for row_mv in samples_mv]
+    stored_mv = to_mv(quantise(samples_mv)[0])
+    measurements = [
+        measure(stored_mv[index], sampling_rate_hz=cohort.layout.sampling_rate_hz)
+        if is_finite[index]
+        else Measurement(num_beats=0)
+        for index in range(len(requests))
+    ]
+    conditions = [request.condition for request in requests]
+    patients = [cohort.plan.patients[request.patient_index] for request in requests]
+    return {
+        "person": [request.person for request in requests],
+        "patient_index": [request.patient_index for request in requests],
+        "condition_index": [request.condition_index for request in requests],
+        "replicate": [request.replicate for request in requests],
+        "attempt": [_FIRST_ATTEMPT] * len(requests),
+        "accepted": is_finite,
+        "gate_failures": [[] if finite else ["not finite"] for finite in is_finite],
+        "statements": [[line.code for line in one.statements] for one in conditions],
+        "certainties": [[line.certainty for line in one.statements] for one in conditions],
+        "heart_rate_bpm": [one.heart_rate_bpm for one in conditions],
+        "age_years": [one.age_years for one in conditions],
+        "sex": [one.sex for one in conditions],
+        "split": [patient.split for patient in patients],
+        "measured_heart_rate_bpm": [found.heart_rate_bpm for found in measurements],
+        **{name: [getattr(found, name) for found in measurements] for name in _MEASURED},
+        "limb_residual_mv": limb_residual_mv(stored_mv).tolist(),
+    }

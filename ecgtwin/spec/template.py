@@ -1,0 +1,65 @@
+"""A commented cohort specification to start from."""
+
+from pathlib import Path
+
+from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.cohort import CohortSpec
+
+TEMPLATE = """\
+# A cohort: patients x conditions x replicates. Check it with `ecgtwin spec check`, see what it
+# makes with `ecgtwin generate --dry-run`, make it with `ecgtwin generate`.
+version: 1
+
+checkpoint: {checkpoint}        # a folder, an s3:// URL, or the name of shipped weights
+corpus: {corpus}          # where the reference ECGs are
+
+# Whose twins: the first `count` patients of a split, or `ids: [...]` of the corpus.
+patients:
+  split: test
+  count: 4
+
+# In which states. Each entry: statements of a report, and a rate in bpm: one number, a list,
+# or an evenly spaced range. age_years and sex: a value, `own` (the patient's) or unknown.
+conditions:
+  - statements: [sinus rhythm]
+    heart_rate_bpm: {{start: 60, stop: 100, count: 5}}
+  - statements: [atrial fibrillation]
+    heart_rate_bpm: [80, 110]
+  - statements: [sinus rhythm, left bundle branch block]
+    heart_rate_bpm: 70
+    age_years: own
+    sex: own
+  - statements:                       # how certain: definite (default), possible, negated
+      - sinus tachycardia
+      - {{code: ventricular premature complex, certainty: possible}}
+    heart_rate_bpm: 110
+
+replicates: 2                         # different noise, otherwise the same
+seed: 0
+share_noise: false                    # true: the same noise in every condition of a person
+
+output:
+  url: {url}                      # a folder or s3://bucket/path
+  rows_per_shard: 16                  # rows that one worker writes as one object
+  rows_per_chunk: 16                  # rows that a reader fetches at a time
+
+run:                                  # changes how, never what
+  num_workers: 2
+  max_tries: 3
+"""
+
+
+def write_template(path: Path, *, corpus: str, checkpoint: str, url: str) -> CohortSpec:
+    """Write the template to a new file and return the specification it holds.
+
+    Raises SpecificationError when the file exists: nothing is overwritten.
+    """
+    text = TEMPLATE.format(corpus=corpus, checkpoint=checkpoint, url=url)
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SpecificationError(f"{path} exists; choose another name or delete it") from None
+    except OSError as error:
+        raise SpecificationError(f"{path}: cannot be written ({error.strerror})") from None
+    return CohortSpec.from_yaml(path)

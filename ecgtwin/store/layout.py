@@ -1,0 +1,161 @@
+"""The on-disk format as a table: names, arrays, codecs, columns, version. Pure: no I/O."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from ecgtwin.errors import SpecificationError
+from ecgtwin.signals.leads import LEADS
+from ecgtwin.spec.shard import Shard, cut_shards
+
+FORMAT_VERSION = 1
+STEP_MV = 0.005  # one unit of a stored sample
+FILL = -32768  # reserved: no sample
+LIMIT = 32767  # quantisation saturates at plus and minus this
+MAX_OBJECT_BYTES = 64 * 2**20
+
+SIGNALS = "signals.zarr"
+SAMPLES = "samples_mv"
+
+Schema = Literal["corpus", "cohort"]
+
+_TEXTS = pa.list_(pa.string())
+
+CORPUS_COLUMNS: dict[str, pa.DataType] = {
+    "row": pa.int64(),
+    "accepted": pa.bool_(),
+    "reason": pa.string(),  # why a row is not accepted
+    "record_id": pa.string(),
+    "patient_id": pa.string(),
+    "source": pa.string(),
+    "visit": pa.int32(),
+    "split": pa.string(),
+    "age_years": pa.float32(),
+    "sex": pa.string(),
+    "heart_rate_bpm": pa.float32(),  # as labelled
+    "measured_heart_rate_bpm": pa.float32(),
+    "statements": _TEXTS,
+    "certainties": _TEXTS,
+    "saturated": pa.int32(),  # samples cut at +-LIMIT
+}
+
+COHORT_COLUMNS: dict[str, pa.DataType] = {
+    "row": pa.int64(),
+    "person": pa.string(),
+    "patient_index": pa.int32(),
+    "condition_index": pa.int32(),
+    "replicate": pa.int32(),
+    "attempt": pa.int32(),
+    "accepted": pa.bool_(),
+    "gate_failures": _TEXTS,
+    "statements": _TEXTS,
+    "certainties": _TEXTS,
+    "heart_rate_bpm": pa.float32(),  # as requested
+    "age_years": pa.float32(),
+    "sex": pa.string(),
+    "split": pa.string(),
+    "measured_heart_rate_bpm": pa.float32(),
+    "rr_sd_ms": pa.float32(),
+    "qrs_ms": pa.float32(),
+    "pr_ms": pa.float32(),
+    "qt_ms": pa.float32(),
+    "limb_residual_mv": pa.float32(),
+    "saturated": pa.int32(),
+}
+
+COLUMNS: dict[Schema, dict[str, pa.DataType]] = {
+    "corpus": CORPUS_COLUMNS,
+    "cohort": COHORT_COLUMNS,
+}
+
+# Only these may hold None; a manifest never hides a missing row, person or decision.
+NULLABLE = frozenset(
+    {
+        "reason", "age_years", "heart_rate_bpm", "measured_heart_rate_bpm",
+        "rr_sd_ms", "qrs_ms", "pr_ms", "qt_ms",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SignalLayout:
+    """The shape of ``samples_mv`` and its cut: one Zarr shard = one object = one unit of work."""
+
+    num_rows: int
+    num_samples: int
+    sampling_rate_hz: float
+    rows_per_shard: int
+    rows_per_chunk: int
+
+    def __post_init__(self) -> None:
+        if min(self.num_rows, self.num_samples, self.rows_per_shard, self.rows_per_chunk) < 1:
+            raise SpecificationError(f"{self}: every count must be at least 1")
+        if self.rows_per_shard % self.rows_per_chunk:
+            raise SpecificationError(
+                f"rows_per_shard ({self.rows_per_shard}) must be a multiple of "
+                f"rows_per_chunk ({self.rows_per_chunk})"
+            )
+        if self.largest_object_bytes > MAX_OBJECT_BYTES:
+            allowed = MAX_OBJECT_BYTES // (self.largest_object_bytes // self.rows_per_shard + 1)
+            raise SpecificationError(
+                f"rows_per_shard is {self.rows_per_shard}: with {self.num_samples} samples an "
+                f"object could exceed 64 MiB; use at most {allowed} rows"
+            )
+
+    @property
+    def largest_object_bytes(self) -> int:
+        """The most bytes that a shard's object can take."""
+        # per chunk at most 16 bytes of Blosc header, a checksum and 16 bytes in the shard's index
+        num_chunks = self.rows_per_shard // self.rows_per_chunk
+        return self.rows_per_shard * len(LEADS) * self.num_samples * 2 + num_chunks * 36 + 4
+
+    def shards(self) -> list[Shard]:
+        """Return the shards in row order; the last may be short."""
+        return cut_shards(self.num_rows, self.rows_per_shard)
+
+    def array_settings(self, num_rows: int) -> dict[str, Any]:
+        """Return zarr's ``create_array`` arguments for ``samples_mv`` with ``num_rows`` rows."""
+        from zarr.codecs import BloscCodec, Crc32cCodec
+
+        return {
+            "name": SAMPLES,
+            "shape": (num_rows, len(LEADS), self.num_samples),
+            "dtype": "int16",
+            "chunks": (self.rows_per_chunk, len(LEADS), self.num_samples),
+            "shards": (self.rows_per_shard, len(LEADS), self.num_samples),
+            "fill_value": FILL,
+            "compressors": [
+                BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=2),
+                Crc32cCodec(),
+            ],
+            "dimension_names": ("sample", "lead", "time"),
+            "attributes": {
+                "units": "mV",
+                "scale_factor": STEP_MV,
+                "add_offset": 0.0,
+                "_FillValue": FILL,
+            },
+            # A shard of nothing but rejected rows still is an object: the commit names one.
+            "config": {"write_empty_chunks": True},
+        }
+
+
+def object_name(index: int) -> str:
+    """Return where, inside the cohort or corpus, the object of shard ``index`` is."""
+    return f"{SIGNALS}/{SAMPLES}/c/{index}/0/0"
+
+
+def manifest_name(index: int) -> str:
+    """Return where the manifest of shard ``index`` is."""
+    return f"manifest/{shard_name(index)}.parquet"
+
+
+def ledger_name(index: int) -> str:
+    """Return where the ledger part of shard ``index`` is, if it has one."""
+    return f"ledger/{shard_name(index)}.jsonl"
+
+
+def shard_name(index: int) -> str:
+    """Return the name that a shard's files share."""
+    return f"shard-{index:09d}"

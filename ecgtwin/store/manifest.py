@@ -1,0 +1,128 @@
+"""One Parquet file per shard: what its rows are, and the proof that the shard is committed."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.spec.shard import Shard
+from ecgtwin.store.layout import COLUMNS, NULLABLE, Schema, manifest_name
+from ecgtwin.store.objects import join, list_names, read_object, read_objects
+from ecgtwin.store.tables import decode_table, encode_table
+
+_NAME = re.compile(r"shard-(\d{9,})\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was committed for one shard: columns in row order, digests as BLAKE2b-256 hex."""
+
+    shard: Shard
+    schema: Schema
+    columns: dict[str, list[Any]]
+    object_name: str
+    object_digest: str
+    object_bytes: int
+    ledger_digest: str  # empty when the shard has no ledger part
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the hex BLAKE2b-256 digest by which objects are known."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def committed_shards(url: str) -> list[int]:
+    """Return the indices of the shards that are committed, ascending."""
+    matches = map(_NAME.fullmatch, list_names(join(url, "manifest")))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def read_manifest(url: str, index: int) -> Manifest:
+    """Return the manifest of shard ``index``.
+
+    FileNotFoundError when the shard is not committed; DamageError when its manifest cannot be
+    understood.
+    """
+    name = join(url, manifest_name(index))
+    return decode_manifest(read_object(name), index, name)
+
+
+def read_manifests(url: str, indices: Iterable[int]) -> Iterator[Manifest]:
+    """Yield the manifests of several shards, read in parallel."""
+    wanted = list(indices)
+    names = [join(url, manifest_name(index)) for index in wanted]
+    for index, name, data in zip(wanted, names, read_objects(names), strict=True):
+        yield decode_manifest(data, index, name)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the bytes to commit; StoreError when a column is missing, unknown or ill-typed."""
+    types = COLUMNS[manifest.schema]
+    check_columns(manifest.columns, types, len(manifest.shard))
+    arrays = [_array(name, manifest.columns[name], kind) for name, kind in types.items()]
+    metadata = {
+        "shard_index": str(manifest.shard.index),
+        "row_start": str(manifest.shard.start),
+        "row_stop": str(manifest.shard.stop),
+        "schema": manifest.schema,
+        "object": manifest.object_name,
+        "object_blake2b": manifest.object_digest,
+        "object_bytes": str(manifest.object_bytes),
+        "ledger_blake2b": manifest.ledger_digest,
+    }
+    return encode_table(pa.table(arrays, names=list(types)), metadata)
+
+
+def decode_manifest(data: bytes, index: int, name: str) -> Manifest:
+    """Return the manifest in ``data``, read from ``name``; DamageError when it is not one."""
+    columns, metadata = decode_table(data, name)
+    try:
+        shard = Shard(
+            int(metadata["shard_index"]), int(metadata["row_start"]), int(metadata["row_stop"])
+        )
+        schema: Schema = "corpus" if metadata["schema"] == "corpus" else "cohort"
+        manifest = Manifest(
+            shard=shard,
+            schema=schema,
+            columns=columns,
+            object_name=metadata["object"],
+            object_digest=metadata["object_blake2b"],
+            object_bytes=int(metadata["object_bytes"]),
+            ledger_digest=metadata["ledger_blake2b"],
+        )
+    except (KeyError, ValueError) as error:
+        raise DamageError(f"{name} is damaged: it is no manifest ({error!r})") from error
+    rows_match = columns.get("row") == list(range(shard.start, shard.stop))
+    if shard.index != index or not rows_match or set(columns) != set(COLUMNS[schema]):
+        raise DamageError(f"{name} is damaged: it does not describe shard {index}")
+    return manifest
+
+
+def check_columns(
+    columns: Mapping[str, Sequence[Any]], types: Mapping[str, pa.DataType], num_rows: int
+) -> None:
+    """Raise StoreError unless ``columns`` are exactly ``types``, each ``num_rows`` long."""
+    missing = [name for name in types if name not in columns]
+    unknown = [name for name in columns if name not in types]
+    if missing or unknown:
+        raise StoreError(
+            f"a manifest's columns are {', '.join(types)}; "
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+        )
+    for name, values in columns.items():
+        if len(values) != num_rows:
+            raise StoreError(f"column {name} has {len(values)} values for {num_rows} rows")
+
+
+def _array(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        array = pa.array(list(values), type=kind)
+    except (pa.ArrowException, OverflowError, TypeError) as error:
+        raise StoreError(f"column {name} must be {kind}: {error}") from error
+    if array.null_count and name not in NULLABLE:
+        raise StoreError(f"column {name} must not hold None")
+    return array

@@ -1,0 +1,176 @@
+"""Objects at URLs: read, list, replace, delete. Local paths, ``file://`` and ``s3://``.
+
+Endpoint and keys come from the usual AWS variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...).
+Committing is not here: only ``store.commit.put_new`` creates what must not be overwritten.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ecgtwin.errors import StoreError
+from ecgtwin.store.s3 import S3Location, error_code, filesystem, s3_errors
+
+PARALLEL_READS = 8
+
+
+def join(url: str, *parts: str) -> str:
+    """Return ``url`` with ``parts`` appended, one slash between."""
+    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def is_s3(url: str) -> bool:
+    """Say whether ``url`` lies in an object store; StoreError unless it is ``s3`` or a file."""
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme not in ("s3", "file"):
+        raise StoreError(
+            f"{url}: the scheme {scheme!r} is not supported; "
+            "use a path, file:///folder or s3://bucket/folder"
+        )
+    return bool(separator) and scheme == "s3"
+
+
+def local_path(url: str) -> Path:
+    """Return the path that a local URL names."""
+    if is_s3(url):
+        raise StoreError(f"{url} is not a local folder")
+    return Path(url.removeprefix("file://"))
+
+
+def read_object(url: str) -> bytes:
+    """Return the bytes at ``url``. FileNotFoundError when nothing is there."""
+    if is_s3(url):
+        place = S3Location.of(url)
+        with s3_errors(place):
+            return bytes(filesystem().cat_file(str(place), max_concurrency=1))
+    with local_errors(url):
+        return local_path(url).read_bytes()
+
+
+def read_objects(urls: Sequence[str]) -> Iterator[bytes]:
+    """Yield the bytes of each URL in order, several requests at a time."""
+    if len(urls) < 2 or not is_s3(urls[0]):
+        yield from map(read_object, urls)
+        return
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        yield from pool.map(read_object, urls)
+
+
+def object_exists(url: str) -> bool:
+    """Say whether an object is at ``url``."""
+    if not is_s3(url):
+        with local_errors(url):
+            return local_path(url).is_file()
+    place = S3Location.of(url)
+    try:
+        # A GET of one byte, not a HEAD: only a body tells a missing key from a missing bucket.
+        with s3_errors(place):
+            filesystem().cat_file(str(place), start=0, end=1)
+    except FileNotFoundError:
+        return False
+    except StoreError as error:
+        if error_code(error) in ("InvalidRange", "416"):  # an empty object
+            return True
+        raise
+    return True
+
+
+def list_names(url: str) -> list[str]:
+    """Return the sorted names of the objects directly inside folder ``url``; empty when absent."""
+    if is_s3(url):
+        return sorted(_s3_names(S3Location.of(join(url, ""))))
+    with local_errors(url):
+        try:
+            entries = list(local_path(url).iterdir())
+        except FileNotFoundError:
+            return []
+    # A leading dot marks the temporary files of ``put_new``.
+    return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
+
+
+def replace_object(url: str, data: bytes) -> None:
+    """Put ``data`` at ``url``, whatever was there, in one step."""
+    if is_s3(url):
+        place = S3Location.of(url)
+        with s3_errors(place):
+            filesystem().call_s3("put_object", Bucket=place.bucket, Key=place.key, Body=data)
+        return
+    with local_errors(url):
+        path = local_path(url)
+        temporary = write_temporary(path, data)
+        try:
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def delete_object(url: str) -> None:
+    """Remove the object at ``url``; nothing happens when there is none."""
+    if is_s3(url):
+        place = S3Location.of(url)
+        with s3_errors(place):
+            filesystem().call_s3("delete_object", Bucket=place.bucket, Key=place.key)
+        return
+    with local_errors(url):
+        local_path(url).unlink(missing_ok=True)
+
+
+def write_temporary(path: Path, data: bytes) -> Path:
+    """Write ``data`` safely to a hidden file beside ``path`` and return that file."""
+    _make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    with temporary.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names inside ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        sync_folder(folder.parent)
+
+
+def _s3_names(place: S3Location) -> Iterator[str]:
+    token: dict[str, str] = {}
+    while True:
+        with s3_errors(place):
+            page = filesystem().call_s3(
+                "list_objects_v2", Bucket=place.bucket, Prefix=place.key, Delimiter="/", **token
+            )
+        for entry in page.get("Contents", ()):
+            if name := entry["Key"].removeprefix(place.key):
+                yield name
+        if not page.get("IsTruncated"):
+            return
+        token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+@contextmanager
+def local_errors(url: str) -> Iterator[None]:
+    """Turn an operating system's refusal into a StoreError; absence and presence pass through."""
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{url}: {error.strerror or error}; check the path, its permissions and the free space"
+        ) from error

@@ -1,0 +1,168 @@
+"""Read a corpus or a cohort: committed rows only, in row order."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.signals.leads import LEADS
+from ecgtwin.store.layout import COLUMNS, FILL, STEP_MV, Schema, SignalLayout, object_name
+from ecgtwin.store.manifest import committed_shards, read_manifests
+from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.zarr_shards import open_samples, read_layout
+
+CHUNKS_PER_READ = 32
+
+
+class ShardedEcgs:
+    """The committed rows at a URL. Rows without a manifest do not exist.
+
+    ``columns``: every committed row, in row order, rejected ones too. ``rows``: the row numbers
+    that are committed *and* accepted; ``len()``, ``column`` and ``samples_mv`` follow these.
+    The manifests are read once, when made: make another reader to see later commits.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Read the manifests; StoreError when nothing is at ``url``, DamageError when damaged."""
+        self.url = url
+        self.layout: SignalLayout = read_layout(url)
+        self.schema, self.columns = _read_columns(url, self.layout)
+        accepted = np.asarray(self.columns["accepted"], dtype=bool)
+        self._kept: NDArray[np.int64] = np.flatnonzero(accepted)
+        self.rows: NDArray[np.int64] = np.asarray(self.columns["row"], dtype=np.int64)[self._kept]
+        self._array: tuple[int, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}
+
+    def column(self, name: str) -> NDArray[Any] | list[Any]:
+        """Return one column aligned with ``rows``: a number array (NaN for None) or a list."""
+        if name not in self.columns:
+            raise StoreError(f"{self.url} has no column {name!r}; it has {', '.join(self.columns)}")
+        values = self.columns[name]
+        picked = [values[position] for position in self._kept]
+        kind = COLUMNS[self.schema][name].to_pandas_dtype()
+        if kind is np.object_ or kind is np.str_:
+            return picked
+        if np.issubdtype(kind, np.floating):
+            return np.array([np.nan if value is None else value for value in picked], dtype=kind)
+        return np.array(picked, dtype=kind)
+
+    def samples_mv(self, positions: ArrayLike) -> NDArray[np.float32]:
+        """Return (n, 12, time) in mV; ``positions`` index ``rows``.
+
+        DamageError when an object is missing or cannot be decoded.
+        """
+        return to_mv(self.read_steps(self.rows[np.asarray(positions, dtype=np.int64)]))
+
+    def read_steps(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
+        """Return stored steps (n, 12, time) of accepted ``rows``, each chunk read once."""
+        steps = np.empty((len(rows), len(LEADS), self.layout.num_samples), dtype=np.int16)
+        order = np.argsort(rows, kind="stable")
+        chunks = rows[order] // self.layout.rows_per_chunk
+        chunks_per_shard = self.layout.rows_per_shard // self.layout.rows_per_chunk
+        for first, last in _runs(chunks, chunks_per_shard):
+            mine = order[np.searchsorted(chunks, first) : np.searchsorted(chunks, last + 1)]
+            start = first * self.layout.rows_per_chunk
+            stop = min((last + 1) * self.layout.rows_per_chunk, self.layout.num_rows)
+            steps[mine] = self._read_span(int(start), int(stop))[rows[mine] - start]
+        holed = (steps == FILL).any(axis=(1, 2))
+        if holed.any():
+            self._raise_damaged(int(rows[np.flatnonzero(holed)[0]]), "it is missing or incomplete")
+        return steps
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What ``cohort.json`` or ``corpus.json`` says: specification, digests, provenance."""
+        name = join(self.url, f"{self.schema}.json")
+        try:
+            found = json.loads(read_object(name))
+        except FileNotFoundError:
+            raise StoreError(f"{name} is not there; {self.url} was not finished") from None
+        except ValueError as error:
+            raise DamageError(f"{name} is damaged: it is not JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise DamageError(f"{name} is damaged: it is not a JSON object")
+        return found
+
+    def _read_span(self, start: int, stop: int) -> NDArray[np.int16]:
+        if self._array is None or self._array[0] != os.getpid():
+            self._array = (os.getpid(), open_samples(self.url))
+        try:
+            found: NDArray[np.int16] = self._array[1][start:stop]
+        except (OSError, ValueError, RuntimeError) as error:
+            self._raise_damaged(start, str(error) or type(error).__name__)
+        return found
+
+    def _raise_damaged(self, row: int, why: str) -> NoReturn:
+        name = join(self.url, object_name(row // self.layout.rows_per_shard))
+        raise DamageError(
+            f"{name} (row {row}) is damaged: {why}; "
+            "`verify` lists everything that is wrong; restore it or make the shard again"
+        )
+
+
+class Cohort(ShardedEcgs):
+    """A generated cohort. Never opens ``private/``."""
+
+    def __init__(self, url: str) -> None:
+        """Open the cohort at ``url``; StoreError when a corpus is there."""
+        super().__init__(url)
+        _check_schema(self, "cohort")
+
+
+class Corpus(ShardedEcgs):
+    """Ingested or simulated ECGs."""
+
+    def __init__(self, url: str) -> None:
+        """Open the corpus at ``url``; StoreError when a cohort is there."""
+        super().__init__(url)
+        _check_schema(self, "corpus")
+
+
+def to_mv(steps: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return stored steps in mV."""
+    return np.multiply(steps, np.float32(STEP_MV), dtype=np.float32)
+
+
+def _check_schema(ecgs: ShardedEcgs, wanted: Schema) -> None:
+    if len(ecgs.columns["row"]) and ecgs.schema != wanted:
+        raise StoreError(f"{ecgs.url} holds a {ecgs.schema}, not a {wanted}; check the URL")
+
+
+def _read_columns(url: str, layout: SignalLayout) -> tuple[Schema, dict[str, list[Any]]]:
+    indices = committed_shards(url)
+    shards = layout.shards()
+    schema: Schema = "cohort"
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS[schema]}
+    for position, manifest in enumerate(read_manifests(url, indices)):
+        index = manifest.shard.index
+        if index >= len(shards) or manifest.shard != shards[index]:
+            raise DamageError(f"{url}: the manifest of shard {index} does not fit the signals")
+        if position == 0:
+            schema = manifest.schema
+            columns = {name: [] for name in COLUMNS[schema]}
+        if manifest.schema != schema:
+            raise DamageError(f"{url}: the manifest of shard {index} is of a {manifest.schema}")
+        for name, values in columns.items():
+            values.extend(manifest.columns[name])
+    return schema, columns
+
+
+def _runs(chunks: NDArray[np.int64], chunks_per_shard: int) -> Sequence[tuple[int, int]]:
+    """Return (first, last) of runs of neighbouring chunks of a shard, at most CHUNKS_PER_READ."""
+    runs: list[tuple[int, int]] = []
+    for chunk in np.unique(chunks).tolist():
+        joins = runs and runs[-1][1] + 1 == chunk and chunk % chunks_per_shard
+        if joins and chunk - runs[-1][0] < CHUNKS_PER_READ:
+            runs[-1] = (runs[-1][0], chunk)
+        else:
+            runs.append((chunk, chunk))
+    return runs

@@ -1,0 +1,58 @@
+"""Parquet tables with the same bytes for the same content."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecgtwin.errors import DamageError
+from ecgtwin.store.commit import put_new
+from ecgtwin.store.objects import read_object
+
+
+def put_table(url: str, columns: Mapping[str, Sequence[Any]], metadata: Mapping[str, str]) -> bool:
+    """Commit a table of typed-by-content columns; return whether this call created it.
+
+    Nothing is overwritten: CommitConflictError when another table is at ``url``.
+    """
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    return put_new(url, encode_table(table, metadata))
+
+
+def read_table(url: str) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Return (columns, metadata). FileNotFoundError when absent, DamageError when not a table."""
+    return decode_table(read_object(url), url)
+
+
+def encode_table(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
+    """Return the Parquet bytes of ``table``; the same content gives the same bytes."""
+    encoded = {key.encode(): value.encode() for key, value in sorted(metadata.items())}
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(encoded),
+        sink,
+        compression="zstd",
+        compression_level=3,
+        version="2.6",
+        data_page_version="1.0",
+        row_group_size=65536,
+    )
+    return sink.getvalue()
+
+
+def decode_table(data: bytes, url: str) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Return (columns, metadata) of Parquet bytes that were read from ``url``."""
+    try:
+        table = pq.read_table(io.BytesIO(data), use_threads=False)
+        columns = {name: table.column(name).to_pylist() for name in table.column_names}
+        metadata = {
+            key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()
+        }
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DamageError(
+            f"{url} is damaged: not a readable Parquet table ({str(error).splitlines()[0]}); "
+            "restore it from a copy, or make it again in another place"
+        ) from error
+    return columns, metadata

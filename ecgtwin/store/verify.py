@@ -1,0 +1,58 @@
+"""Re-hash everything that was committed and compare with what the manifests say."""
+
+from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.store.layout import SignalLayout, ledger_name, manifest_name, object_name
+from ecgtwin.store.manifest import Manifest, committed_shards, digest_bytes, read_manifest
+from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.zarr_shards import read_layout
+
+
+def verify(url: str) -> list[str]:
+    """Return one line per thing that is wrong at ``url``; an empty list means all is well.
+
+    Shards that are not committed are not wrong. Raises StoreError when the store cannot be
+    reached or holds no signals at all.
+    """
+    try:
+        layout = read_layout(url)
+    except DamageError as error:
+        return [str(error)]
+    return [problem for index in committed_shards(url) for problem in _check(url, layout, index)]
+
+
+def _check(url: str, layout: SignalLayout, index: int) -> list[str]:
+    try:
+        manifest = read_manifest(url, index)
+    except FileNotFoundError:
+        return [f"{join(url, manifest_name(index))} disappeared while it was checked"]
+    except DamageError as error:
+        return [str(error)]
+    return [
+        *_check_place(url, layout, manifest),
+        *_check_part(url, object_name(index), manifest.object_digest),
+        *(
+            _check_part(url, ledger_name(index), manifest.ledger_digest)
+            if manifest.ledger_digest
+            else ()
+        ),
+    ]
+
+
+def _check_place(url: str, layout: SignalLayout, manifest: Manifest) -> list[str]:
+    shards = layout.shards()
+    index = manifest.shard.index
+    fits = index < len(shards) and shards[index] == manifest.shard
+    if fits and manifest.object_name == object_name(index):
+        return []
+    return [f"{join(url, manifest_name(index))} does not fit the signals: {manifest.shard}"]
+
+
+def _check_part(url: str, name: str, digest: str) -> list[str]:
+    target = join(url, name)
+    try:
+        found = digest_bytes(read_object(target))
+    except FileNotFoundError:
+        return [f"{target} is missing, but its shard is committed"]
+    except StoreError as error:
+        return [str(error)]
+    return [] if found == digest else [f"{target} has digest {found}, its manifest says {digest}"]

@@ -1,0 +1,259 @@
+"""Write signals: metadata once, then whole shards, each ending with its commit."""
+
+import json
+import os
+import platform
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgtwin.errors import CohortMismatchError, CommitConflictError, StoreError
+from ecgtwin.signals.leads import LEADS, independent_leads
+from ecgtwin.spec.shard import Shard
+from ecgtwin.store.commit import put_new, stage
+from ecgtwin.store.layout import (
+    COLUMNS,
+    FILL,
+    LIMIT,
+    SAMPLES,
+    SIGNALS,
+    STEP_MV,
+    Schema,
+    SignalLayout,
+    ledger_name,
+    manifest_name,
+    object_name,
+    shard_name,
+)
+from ecgtwin.store.manifest import (
+    Manifest,
+    check_columns,
+    digest_bytes,
+    encode_manifest,
+    read_manifest,
+)
+from ecgtwin.store.objects import join, object_exists, read_object, replace_object
+from ecgtwin.store.zarr_shards import encode_metadata, encode_shard, read_layout
+
+STEPS_PER_MV = round(1 / STEP_MV)
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedShard:
+    """A shard that is on disk. ``was_ours``: this call wrote its manifest, not an earlier one."""
+
+    index: int
+    num_rows: int
+    object_digest: str
+    object_bytes: int
+    was_ours: bool
+    replaced_digest: str | None  # an uncommitted object of other bytes that stood in its place
+
+
+def create_signals(url: str, layout: SignalLayout) -> None:
+    """Write the Zarr metadata and coordinates of an empty ``signals.zarr``; a repeat does nothing.
+
+    CohortMismatchError when signals of another layout are there.
+    """
+    root = join(url, SIGNALS)
+    if object_exists(join(root, SAMPLES, "zarr.json")):
+        found = read_layout(url)
+        if found != layout:
+            raise CohortMismatchError(
+                f"{url} holds signals laid out as {found}, asked for was {layout}; "
+                "choose another URL, or delete what is there"
+            )
+        return
+    for name, data in encode_metadata(layout):
+        put_new(join(root, name), data)
+
+
+def quantise(
+    samples_mv: NDArray[np.floating],
+) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """Return (rows, 12, time) as int16 steps of 5 uV, and per row how many samples saturated.
+
+    I, II and V1..V6 are rounded half to even. III = II - I exactly, in integers; aVR, aVL and aVF
+    are rounded from the integers, so within half a step. NaN becomes the fill value.
+    """
+    samples = np.asarray(samples_mv)
+    if samples.ndim != 3 or samples.shape[1] != len(LEADS):
+        raise StoreError(f"samples_mv must be (rows, 12, time), found shape {samples.shape}")
+    independent = independent_leads(samples).astype(np.float64) * STEPS_PER_MV
+    missing = np.isnan(independent)
+    cut = np.abs(independent) > LIMIT + 0.5
+    steps = np.rint(np.clip(np.where(missing, 0, independent), -LIMIT, LIMIT)).astype(np.int32)
+    one, two = steps[:, 0], steps[:, 1]
+    third = two - one
+    # int32 halves are exact in float64, so rint rounds the true half to even
+    augmented = [np.rint(-(one + two) / 2), np.rint(one - two / 2), np.rint(two - one / 2)]
+    derived = np.stack([third, *(lead.astype(np.int32) for lead in augmented)], axis=1)
+    stored = np.concatenate([steps[:, :2], np.clip(derived, -LIMIT, LIMIT), steps[:, 2:]], axis=1)
+    limb_missing = missing[:, :1] | missing[:, 1:2]
+    gone = np.concatenate(
+        [missing[:, :2], np.repeat(limb_missing, 4, axis=1), missing[:, 2:]], axis=1
+    )
+    stored[gone] = FILL
+    over = np.abs(derived) > LIMIT
+    saturated = cut.sum(axis=(1, 2)) + (over & ~limb_missing).sum(axis=(1, 2))
+    return stored.astype(np.int16), saturated.astype(np.int32)
+
+
+def write_shard(
+    url: str,
+    layout: SignalLayout,
+    shard: Shard,
+    samples_mv: NDArray[np.floating],
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    schema: Schema,
+    ledger: Sequence[Mapping[str, Any]] | None = None,
+) -> CommittedShard:
+    """Write one whole shard: object, then ledger part, then manifest, which is the commit.
+
+    ``samples_mv`` is (rows, 12, time); ``columns`` are the schema's, where ``row`` and
+    ``saturated`` are filled in here when absent. Idempotent. CommitConflictError when the shard
+    is already committed with other bytes; nothing committed is replaced.
+    """
+    _check_shard(layout, shard, samples_mv)
+    stored, saturated = quantise(samples_mv)
+    filled = {
+        "row": list(range(shard.start, shard.stop)),
+        "saturated": saturated.tolist(),
+    } | {name: list(values) for name, values in columns.items()}
+    _check_rows(filled, stored, shard, schema)
+    data = encode_shard(layout, stored)
+    ledger_data = _encode_ledger(ledger)
+    manifest = Manifest(
+        shard=shard,
+        schema=schema,
+        columns=filled,
+        object_name=object_name(shard.index),
+        object_digest=digest_bytes(data),
+        object_bytes=len(data),
+        ledger_digest=digest_bytes(ledger_data) if ledger_data else "",
+    )
+    return _commit(url, manifest, data, ledger_data)
+
+
+def _commit(url: str, manifest: Manifest, data: bytes, ledger_data: bytes) -> CommittedShard:
+    index = manifest.shard.index
+    manifest_data = encode_manifest(manifest)
+    stage("encoded", index)
+    replaced = {object_name(index): _put_part(url, index, object_name(index), data)}
+    stage("object", index)
+    if ledger_data:
+        replaced[ledger_name(index)] = _put_part(url, index, ledger_name(index), ledger_data)
+    stage("ledger", index)
+    try:
+        was_ours = put_new(join(url, manifest_name(index)), manifest_data)
+    except CommitConflictError:
+        _give_back(url, index, replaced)
+        raise
+    stage("manifest", index)
+    _make_true(url, manifest, data)
+    before = replaced[object_name(index)]
+    return CommittedShard(
+        index=index,
+        num_rows=len(manifest.shard),
+        object_digest=manifest.object_digest,
+        object_bytes=len(data),
+        was_ours=was_ours,
+        replaced_digest=None if before is None else digest_bytes(before),
+    )
+
+
+def _put_part(url: str, index: int, name: str, data: bytes) -> bytes | None:
+    """Put one part of an uncommitted shard; return the other bytes that it replaced, if any."""
+    target = join(url, name)
+    try:
+        put_new(target, data)
+        return None
+    except CommitConflictError:
+        if object_exists(join(url, manifest_name(index))):
+            raise
+    found = read_object(target)
+    if found == data:
+        return None
+    if object_exists(join(url, manifest_name(index))):
+        raise CommitConflictError(
+            f"shard {index} of {url} was committed by another worker with other bytes; "
+            "the committed ones stay"
+        )
+    replace_object(target, data)
+    _record(url, index, name, found=found, put=data)
+    return found
+
+
+def _give_back(url: str, index: int, replaced: Mapping[str, bytes | None]) -> None:
+    """Undo replacements of parts that turn out to belong to a committed manifest."""
+    committed = read_manifest(url, index)
+    for name, before in replaced.items():
+        if before is not None and digest_bytes(before) in (
+            committed.object_digest,
+            committed.ledger_digest,
+        ):
+            replace_object(join(url, name), before)
+
+
+def _make_true(url: str, manifest: Manifest, data: bytes) -> None:
+    """Re-read the object behind our manifest, and restore it if a slower writer replaced it.
+
+    That writer looked before our manifest stood; the manifest decides which bytes belong there.
+    """
+    target = join(url, manifest.object_name)
+    found = read_object(target)
+    if found != data:
+        replace_object(target, data)
+        _record(url, manifest.shard.index, manifest.object_name, found=found, put=data)
+
+
+def _record(url: str, index: int, name: str, *, found: bytes, put: bytes) -> None:
+    """Note a replacement under runs/: who, where and what, never part of the cohort's bytes."""
+    note = {
+        "event": "replaced an uncommitted object",
+        "object": name,
+        "found_blake2b": digest_bytes(found),
+        "put_blake2b": digest_bytes(put),
+        "host": platform.node(),
+        "process": os.getpid(),
+    }
+    unique = secrets.token_hex(8)
+    line = json.dumps(note, sort_keys=True) + "\n"
+    put_new(join(url, f"runs/replaced/{shard_name(index)}-{unique}.jsonl"), line.encode())
+
+
+def _encode_ledger(ledger: Sequence[Mapping[str, Any]] | None) -> bytes:
+    lines = [json.dumps(entry, sort_keys=True, ensure_ascii=False) for entry in ledger or ()]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _check_shard(layout: SignalLayout, shard: Shard, samples_mv: NDArray[np.floating]) -> None:
+    shards = layout.shards()
+    if not 0 <= shard.index < len(shards) or shards[shard.index] != shard:
+        raise StoreError(
+            f"{shard} is not a shard of {layout}: a worker writes one whole shard, never a part"
+        )
+    expected = (len(shard), len(LEADS), layout.num_samples)
+    if np.shape(samples_mv) != expected:
+        raise StoreError(
+            f"samples_mv of shard {shard.index} must be {expected}, found {np.shape(samples_mv)}"
+        )
+
+
+def _check_rows(
+    columns: Mapping[str, Sequence[Any]], stored: NDArray[np.int16], shard: Shard, schema: Schema
+) -> None:
+    check_columns(columns, COLUMNS[schema], len(shard))
+    if list(columns["row"]) != list(range(shard.start, shard.stop)):
+        raise StoreError(f"column row of shard {shard.index} must be {shard.start} and upwards")
+    holed = (stored == FILL).any(axis=(1, 2)) & np.asarray(columns["accepted"], dtype=bool)
+    if holed.any():
+        row = shard.start + int(np.flatnonzero(holed)[0])
+        raise StoreError(
+            f"row {row} is accepted but has samples that are NaN; mend it or reject it"
+        )

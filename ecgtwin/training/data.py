@@ -1,0 +1,229 @@
+"""What the objectives are fed: everything about step ``n`` follows from (seed, n) alone.
+
+A rank takes its slice of the global batch, so ranks never enter the order or the random numbers.
+Axes: B batch, L independent lead, T sample, C channel, F frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ecgtwin.models.condition_tokens import ConditionBatch
+from ecgtwin.signals.leads import independent_leads
+from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
+from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe
+from ecgtwin.store.reader import Corpus
+from ecgtwin.training.objectives import CONDITION_KEYS, Batch
+from ecgtwin.training.pairs import PairSampler
+from ecgtwin.twin.twin import EcgTwin
+
+BLOCK_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The rows ``start`` to ``stop`` of a global batch of ``total`` that this rank computes."""
+
+    total: int
+    start: int
+    stop: int
+
+    @classmethod
+    def of_rank(cls, total: int, rank: int, world_size: int) -> "Slice":
+        """Return the share of ``rank``; ``total`` must divide by ``world_size``."""
+        each = total // world_size
+        return cls(total, rank * each, (rank + 1) * each)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """The accepted rows of one split, held in memory."""
+
+    samples_BLT: NDArray[np.float32]
+    conditions: list[CardiacCondition]
+    patients: list[str]
+
+    @classmethod
+    def read(cls, corpora: Sequence[Corpus], split: str) -> "TrainingRows":
+        """Read the eight independent leads and the conditions of ``split``, corpora in order."""
+        parts = [cls._read_one(corpus, split) for corpus in corpora]
+        return cls(
+            np.concatenate([part.samples_BLT for part in parts]),
+            [condition for part in parts for condition in part.conditions],
+            [patient for part in parts for patient in part.patients],
+        )
+
+    @classmethod
+    def _read_one(cls, corpus: Corpus, split: str) -> "TrainingRows":
+        splits = np.asarray(corpus.column("split"))
+        positions = np.flatnonzero(splits == split)
+        blocks = [
+            independent_leads(corpus.samples_mv(positions[start : start + BLOCK_ROWS]))
+            for start in range(0, len(positions), BLOCK_ROWS)
+        ]
+        columns = {
+            name: corpus.column(name)
+            for name in ("statements", "certainties", "heart_rate_bpm", "age_years", "sex")
+        }
+        patients = corpus.column("patient_id")
+        return cls(
+            np.concatenate(
+                blocks or [np.zeros((0, 8, corpus.layout.num_samples))], dtype=np.float32
+            ),
+            [condition_from_columns(columns, int(position)) for position in positions],
+            [str(patients[int(position)]) for position in positions],
+        )
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+
+def random_of_step(seed: int, step: int) -> np.random.Generator:
+    """Return the generator of one step: Philox keyed by (seed, step)."""
+    return np.random.Generator(np.random.Philox(key=[seed, step]))
+
+
+def _normal(random: np.random.Generator, part: Slice, *shape: int) -> Tensor:
+    whole = random.standard_normal((part.total, *shape), dtype=np.float32)
+    return torch.from_numpy(whole[part.start : part.stop])
+
+
+def _keep(random: np.random.Generator, part: Slice, dropout: float) -> Tensor:
+    whole = random.random(part.total) >= dropout
+    return torch.from_numpy(whole[part.start : part.stop])
+
+
+class VaeBatches:
+    """Rows drawn uniformly with replacement, and the posterior's noise."""
+
+    def __init__(
+        self, rows: TrainingRows, *, latent_shape: tuple[int, int], seed: int, part: Slice
+    ) -> None:
+        self.rows, self.latent_shape, self.seed, self.part = rows, latent_shape, seed, part
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's share of step ``step``."""
+        random = random_of_step(self.seed, step)
+        chosen = random.integers(len(self.rows), size=self.part.total)
+        mine = chosen[self.part.start : self.part.stop]
+        return {
+            "samples_BLT": torch.from_numpy(self.rows.samples_BLT[mine]),
+            "noise_BCF": _normal(random, self.part, *self.latent_shape),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LatentRows:
+    """Latents, encoded conditions and (for the denoiser) base vectors of the same rows."""
+
+    latents_BCF: Tensor
+    conditions: ConditionBatch
+    patients: list[str]
+    base_vectors_BW: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, rows: TrainingRows, twin: EcgTwin) -> "LatentRows":
+        """Encode every row once with ``twin`` as it is now."""
+        conditions = twin.condition_batch(rows.conditions)
+        latents, vectors = [], []
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            samples = torch.from_numpy(rows.samples_BLT[block]).to(twin.device)
+            latents.append(twin.vae.encode(samples))
+            vectors.append(twin.base_extractor(latents[-1], _take(conditions, block)))
+        return cls(torch.cat(latents), conditions, rows.patients, torch.cat(vectors))
+
+
+def _take(conditions: ConditionBatch, rows: slice | Tensor) -> ConditionBatch:
+    return ConditionBatch(*(getattr(conditions, item.name)[rows] for item in fields(conditions)))
+
+
+def _condition_entries(prefix: str, conditions: ConditionBatch) -> Batch:
+    return {f"{prefix}{key}": getattr(conditions, key) for key in CONDITION_KEYS}
+
+
+class PairBatches:
+    """Two recordings each of patients drawn uniformly, for the base extractor."""
+
+    def __init__(
+        self, rows: LatentRows, recipe: BaseExtractorRecipe, *, seed: int, part: Slice
+    ) -> None:
+        self.rows, self.recipe, self.seed, self.part = rows, recipe, seed, part
+        self.pairs = PairSampler(rows.patients, seed=seed)
+        names = {name: index for index, name in enumerate(sorted(set(rows.patients)))}
+        self.person = torch.tensor([names[name] for name in rows.patients])
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's share of step ``step``."""
+        part = self.part
+        reference, target = self.pairs.pairs_at(step, part.total, part.start, part.stop)[:2]
+        random = random_of_step(self.seed, step)
+        batch: Batch = {
+            "person_B": self.person[reference],
+            "is_told_B": _keep(random, part, self.recipe.condition_dropout),
+        }
+        for prefix, chosen in (("reference_", reference), ("target_", target)):
+            rows = torch.from_numpy(chosen)
+            batch[f"{prefix}latent_BCF"] = self.rows.latents_BCF[rows]
+            batch |= _condition_entries(prefix, _take(self.rows.conditions, rows))
+        return batch
+
+
+class DenoiserBatches:
+    """A target latent in its condition, with the base vector of another visit of the person.
+
+    A patient with one recording only is drawn too, without a base vector: the recording would
+    otherwise be told its own state through it.
+    """
+
+    def __init__(self, rows: LatentRows, recipe: DenoiserRecipe, *, seed: int, part: Slice) -> None:
+        self.rows, self.recipe, self.seed, self.part = rows, recipe, seed, part
+        self.pairs = PairSampler(rows.patients, seed=seed)
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's share of step ``step``."""
+        part, recipe = self.part, self.recipe
+        reference, target, is_single = self.pairs.pairs_at(
+            step, part.total, part.start, part.stop, allow_single=True
+        )
+        random = random_of_step(self.seed, step)
+        has_base = _keep(random, part, recipe.base_dropout) & ~torch.from_numpy(is_single)
+        rows = torch.from_numpy(target)
+        conditions = _take(self.rows.conditions, rows)
+        latents = self.rows.latents_BCF[rows]
+        return {
+            "latent_BCF": latents,
+            "base_BW": self.rows.base_vectors_BW[torch.from_numpy(reference)],
+            "has_base_B": has_base,
+            "is_told_B": _keep(random, part, recipe.condition_dropout),
+            "noise_BCF": _normal(random, part, *latents.shape[1:]),
+            "time_normal_B": _normal(random, part),
+            **_condition_entries("", self._with_unknowns(conditions, random)),
+        }
+
+    def _with_unknowns(
+        self, conditions: ConditionBatch, random: np.random.Generator
+    ) -> ConditionBatch:
+        """Make rate, age and sex unknown at random, each by itself."""
+        knows = [_keep(random, self.part, self.recipe.field_dropout) for _ in range(3)]
+        nan = torch.tensor(float("nan"))
+        return ConditionBatch(
+            conditions.text_BKW,
+            conditions.certainty_BK3,
+            conditions.token_is_real_BK,
+            torch.where(knows[0], conditions.rate_B, nan),
+            torch.where(knows[1], conditions.age_B, nan),
+            torch.where(knows[2], conditions.sex_B, -1),
+        )
+
+
+def latent_statistics(latents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation per channel, each (C, 1), over rows and frames."""
+    whole_BCF = torch.cat(list(latents))
+    mean = whole_BCF.mean(dim=(0, 2))[:, None]
+    return mean, whole_BCF.std(dim=(0, 2))[:, None]

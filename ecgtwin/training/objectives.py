@@ -1,0 +1,128 @@
+"""Three losses: VAE, contrastive base extractor, denoiser. Each maps a batch to a scalar.
+
+An objective is a module that holds the network it trains; frozen parts come in through the batch.
+Everything random comes in through the batch too, so that a step is a function of its batch.
+Axes: B batch, L independent lead, T sample, C channel, F frame, W base width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ecgtwin.diffusion.flow import logit_normal_times, noisy_at, velocity
+from ecgtwin.models.base_extractor import BaseExtractor
+from ecgtwin.models.condition_tokens import ConditionBatch
+from ecgtwin.models.dit import DiT
+from ecgtwin.models.vae import Vae
+from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe, VaeRecipe
+
+Batch = dict[str, Tensor]
+CONDITION_KEYS = (
+    "text_BKW",
+    "certainty_BK3",
+    "token_is_real_BK",
+    "rate_B",
+    "age_B",
+    "sex_B",
+)
+
+
+def condition_of(batch: Batch, prefix: str) -> ConditionBatch:
+    """Return the conditions that stand in ``batch`` under ``prefix``."""
+    return ConditionBatch(*(batch[f"{prefix}{key}"] for key in CONDITION_KEYS))
+
+
+class VaeObjective(nn.Module):
+    """Absolute error in mV, the same of the slope, and the Kullback-Leibler term.
+
+    The slope (mV per sample) keeps QRS complexes sharp, which the mean error alone smooths.
+    """
+
+    def __init__(self, vae: Vae, recipe: VaeRecipe) -> None:
+        super().__init__()
+        self.network = vae
+        self.recipe = recipe
+
+    def forward(self, batch: Batch) -> Batch:
+        """``samples_BLT`` in mV and standard normal ``noise_BCF`` -> loss and its parts."""
+        samples_BLT = batch["samples_BLT"]
+        mean, log_variance = self.network.posterior(samples_BLT)
+        rebuilt = self.network.decode_raw(mean + (log_variance / 2).exp() * batch["noise_BCF"])
+        error = (rebuilt - samples_BLT).abs().mean()
+        slope_error = (rebuilt.diff(dim=-1) - samples_BLT.diff(dim=-1)).abs().mean()
+        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
+        loss = error + self.recipe.slope_weight * slope_error + self.recipe.kl_weight * divergence
+        return {"loss": loss, "error_mv": error.detach(), "kl": divergence.detach()}
+
+
+class BaseExtractorObjective(nn.Module):
+    """Two-way InfoNCE between two recordings of each person (Radford et al. 2021, section 2.3).
+
+    Rows of one person are never each other's negatives.
+    """
+
+    def __init__(self, extractor: BaseExtractor, recipe: BaseExtractorRecipe) -> None:
+        super().__init__()
+        self.network = extractor
+        self.max_scale = recipe.max_scale
+
+    def forward(self, batch: Batch) -> Batch:
+        """Latents and conditions of both members, ``person_B``, ``is_told_B`` -> loss, recall."""
+        first, second = (
+            functional.normalize(
+                self.network(
+                    batch[f"{member}_latent_BCF"],
+                    condition_of(batch, f"{member}_"),
+                    is_told_B=batch["is_told_B"],
+                ),
+                dim=-1,
+            )
+            for member in ("reference", "target")
+        )
+        scale = self.network.log_scale.exp().clamp(max=self.max_scale)
+        logits_BB = scale * first @ second.T
+        person_B = batch["person_B"]
+        is_self = torch.eye(len(person_B), dtype=torch.bool, device=person_B.device)
+        same_other = (person_B[:, None] == person_B[None]) & ~is_self
+        logits_BB = logits_BB.masked_fill(same_other, float("-inf"))
+        wanted = torch.arange(len(person_B), device=person_B.device)
+        loss = (
+            functional.cross_entropy(logits_BB, wanted)
+            + functional.cross_entropy(logits_BB.T, wanted)
+        ) / 2
+        recall = (logits_BB.argmax(dim=1) == wanted).float().mean()
+        return {"loss": loss, "recall_at_1": recall, "scale": scale.detach()}
+
+
+class DenoiserObjective(nn.Module):
+    """Mean squared error of the velocity along straight paths (Liu et al. 2022, eq. 1)."""
+
+    def __init__(self, denoiser: DiT, recipe: DenoiserRecipe) -> None:
+        super().__init__()
+        self.network = denoiser
+        self.recipe = recipe
+
+    def forward(self, batch: Batch) -> Batch:
+        """Target latent, base vector, condition, noise, time draw, presence flags -> loss."""
+        latent_BCF, noise_BCF = batch["latent_BCF"], batch["noise_BCF"]
+        time_B = logit_normal_times(
+            batch["time_normal_B"], mean=self.recipe.time_mean, spread=self.recipe.time_spread
+        )
+        conditioning = self.network.embed(
+            batch["base_BW"],
+            condition_of(batch, ""),
+            has_base_B=batch["has_base_B"],
+            is_told_B=batch["is_told_B"],
+        )
+        predicted = self.network(noisy_at(latent_BCF, noise_BCF, time_B), time_B, conditioning)
+        error_B = (predicted - velocity(latent_BCF, noise_BCF)).square().mean(dim=(1, 2))
+        near_noise = time_B > 0.7
+        return {
+            "loss": error_B.mean(),
+            "loss_near_noise": _mean_where(error_B, near_noise),
+            "loss_near_data": _mean_where(error_B, ~near_noise),
+        }
+
+
+def _mean_where(values_B: Tensor, chosen_B: Tensor) -> Tensor:
+    return (values_B.detach() * chosen_B).sum() / chosen_B.sum().clamp(min=1)

@@ -1,0 +1,137 @@
+"""One training run from URLs to a checkpoint: what ``ecgtwin train`` does on every rank."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.recipe import Recipe
+from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.store.reader import Corpus
+from ecgtwin.training.data import TrainingRows
+from ecgtwin.training.engine import Engine, TorchEngine
+from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
+from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
+from ecgtwin.twin.twin import EcgTwin
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """What to train, from what, and where to put it.
+
+    ``folder`` (local) keeps logs and training checkpoints; ``out`` receives the twin's checkpoint.
+    ``start_from`` is a twin checkpoint to go on from, None to start from nothing.
+    """
+
+    recipe: Recipe
+    corpora: tuple[str, ...]
+    out: str
+    folder: Path
+    start_from: str | None = None
+    engine: Literal["deepspeed", "torch"] = "deepspeed"
+    minutes: float | None = None
+    half_precision_file: bool = False
+
+
+def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> list[StageResult]:
+    """Train all three stages; rank 0 writes the twin's checkpoint, the log and the summary.
+
+    Under torchrun every rank calls this. Raises SpecificationError where the corpora do not fit.
+    """
+    corpora = [Corpus(url) for url in job.corpora]
+    twin = _start(job)
+    _check_fit(twin, job.corpora, corpora)
+    digests = [str(corpus.description["digest"]) for corpus in corpora]
+    report = tee(JsonLines(job.folder / "log.jsonl"), show) if rank == 0 else silent
+    inputs = StageInputs(
+        recipe=job.recipe,
+        twin=twin,
+        train_rows=TrainingRows.read(corpora, "train"),
+        validation_rows=TrainingRows.read(corpora, "validation"),
+        make_engine=_engine_maker(job.engine),
+        folder=job.folder,
+        report=report,
+        going_on=job.start_from is not None,
+        minutes=job.minutes,
+        facts={"corpus": " ".join(digests)},
+    )
+    results = train_twin(inputs)
+    if rank == 0:
+        _finish(job, inputs, results, digests)
+    return results
+
+
+def _start(job: TrainingJob) -> EcgTwin:
+    if job.start_from is None:
+        return EcgTwin.untrained(job.recipe.preset, seed=job.recipe.denoiser.training.seed)
+    twin = EcgTwin.load(job.start_from)
+    if twin.spec.preset != job.recipe.preset:
+        raise SpecificationError(
+            f"checkpoint {job.start_from!r} is of preset {twin.spec.preset!r}, the recipe trains "
+            f"{job.recipe.preset!r}; give another checkpoint or another recipe"
+        )
+    return twin
+
+
+def _check_fit(twin: EcgTwin, urls: Sequence[str], corpora: Sequence[Corpus]) -> None:
+    wanted = (twin.num_samples, twin.sampling_rate_hz)
+    for url, corpus in zip(urls, corpora, strict=True):
+        found = (corpus.layout.num_samples, corpus.layout.sampling_rate_hz)
+        if found != wanted:
+            raise SpecificationError(
+                f"corpus {url} has {found[0]} samples at {found[1]} Hz, preset "
+                f"{twin.spec.preset!r} needs {wanted[0]} at {wanted[1]}; ingest it again at that rate"
+            )
+
+
+def _engine_maker(kind: str) -> Callable[[nn.Module, TrainingSpec], Engine]:
+    if kind == "torch":
+        return TorchEngine
+    from ecgtwin.training.deepspeed_engine import DeepSpeedEngine
+
+    return DeepSpeedEngine
+
+
+def _finish(
+    job: TrainingJob, inputs: StageInputs, results: Sequence[StageResult], digests: Sequence[str]
+) -> None:
+    twin = inputs.twin
+    stages = {
+        result.stage: {
+            "steps": result.summary.step,
+            "stopped": result.summary.stopped,
+            "loss": result.summary.loss,
+            "validation": result.validation,
+        }
+        for result in results
+    }
+    provenance = {
+        "recipe": job.recipe.model_dump(mode="json"),
+        "corpora": list(digests),
+        "start_from": job.start_from,
+        "training_records": len(inputs.train_rows),
+        "training_patients": len(set(inputs.train_rows.patients)),
+        "stages": stages,
+        "engine": job.engine,
+        "versions": {
+            "ecgtwin": version("ecgtwin"),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+    }
+    dtype = torch.float16 if job.half_precision_file else torch.float32
+    twin.save(job.out, provenance=provenance, dtype=dtype)
+    summary = {
+        **provenance,
+        "digest": twin.digest,
+        "parameters": parameters_of(twin),
+        "seconds": {result.stage: result.summary.seconds for result in results},
+    }
+    (job.folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

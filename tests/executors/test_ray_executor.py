@@ -1,0 +1,54 @@
+"""RayExecutor obeys the laws of executors, and survives its actors."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from ecgtwin.executors.protocol import Executor
+from ecgtwin.executors.ray_executor import RayExecutor
+from tests.executors.contract import SHARDS, ExecutorContract, tries_of
+from tests.executors.works import CountRows, FailOn, Slow, Unsendable
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+class TestRayExecutor(ExecutorContract):
+    def executor(self, max_tries: int = 3) -> Executor:
+        return RayExecutor(2, max_tries=max_tries)
+
+    def test_a_shard_that_kills_its_worker_is_given_up_and_charged_alone(
+        self, tmp_path: Path
+    ) -> None:
+        work = FailOn(tmp_path, 1, 99, how="kill")
+        ends = self.by_index(list(self.executor(2).run(work, SHARDS)))
+        assert ends[1].tries == tries_of(tmp_path, 1) == 2
+        assert ends[1].error is not None
+        assert "worker died" in ends[1].error
+        assert [ends[index].error for index in (0, 2, 3, 4)] == [None] * 4
+        assert [ends[index].tries for index in (0, 2, 3, 4)] == [1] * 4
+
+    def test_a_worker_killed_from_outside_is_replaced(self, tmp_path: Path) -> None:
+        outcomes = self.executor(3).run(Slow(tmp_path, 0.3), SHARDS)
+        first = next(outcomes)
+        os.kill(int(first.worker.rpartition(":")[2]), signal.SIGKILL)
+        ends = self.by_index([first, *outcomes])
+        assert all(end.error is None for end in ends.values())
+        assert len({end.result for end in ends.values()}) >= 2
+
+    def test_an_answer_that_cannot_be_sent_is_an_error_of_its_shard(self) -> None:
+        ends = self.by_index(list(self.executor(1).run(Unsendable(), SHARDS)))
+        assert ends[1].error is not None
+        assert "pickle" in ends[1].error
+        assert ends[2].result == 2
+
+    def test_leaving_early_frees_the_workers(self, tmp_path: Path) -> None:
+        for _ in range(3):  # would wait for ever on the third pair of actors, the cluster has two
+            outcomes = self.executor().run(CountRows(tmp_path), SHARDS)
+            assert isinstance(outcomes, Iterator)
+            next(outcomes)
+            outcomes.close()  # type: ignore[attr-defined]
+        assert ray.is_initialized()

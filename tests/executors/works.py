@@ -1,0 +1,74 @@
+"""Work for the executor tests; a module of its own, so that Ray's actors can import it."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecgtwin.errors import CohortMismatchError
+from ecgtwin.spec.shard import Shard
+
+
+@dataclass(frozen=True)
+class CountRows:
+    """Writes one line per call, to count the tries; returns the number of rows."""
+
+    folder: Path
+
+    def __call__(self, shard: Shard) -> int:
+        with (self.folder / f"{shard.index}.log").open("a") as log:
+            log.write(f"{os.getpid()}\n")
+        return len(shard)
+
+
+@dataclass(frozen=True)
+class FailOn:
+    """Fails on one shard, always or the first ``times`` times; ``how`` is what goes wrong."""
+
+    folder: Path
+    index: int
+    times: int
+    how: str = "raise"
+
+    def __call__(self, shard: Shard) -> int:
+        rows = CountRows(self.folder)(shard)
+        tries = len((self.folder / f"{shard.index}.log").read_text().splitlines())
+        if shard.index == self.index and tries <= self.times:
+            if self.how == "kill":
+                time.sleep(0.2)  # the answers before this one are on their way
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == "mistake":
+                raise CohortMismatchError("this is not that cohort")
+            raise RuntimeError("poison")
+        return rows
+
+
+class Unsendable:
+    """Returns what cannot be pickled for shard 1."""
+
+    def __call__(self, shard: Shard) -> object:
+        return (lambda: None, sys._getframe()) if shard.index == 1 else shard.index
+
+
+class NumThreads:
+    """Returns how many threads torch uses."""
+
+    def __call__(self, shard: Shard) -> int:
+        import torch
+
+        return torch.get_num_threads()
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Says that it began, then takes its time."""
+
+    folder: Path
+    seconds: float
+
+    def __call__(self, shard: Shard) -> int:
+        (self.folder / f"{shard.index}.begun").touch()
+        time.sleep(self.seconds)
+        return os.getpid()

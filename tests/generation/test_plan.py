@@ -1,0 +1,132 @@
+"""A plan is arithmetic: rows and requests are in one-to-one correspondence, shards partition."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgtwin.errors import SpecificationError
+from ecgtwin.generation.plan import CohortPlan, PatientRow, condition_rows, plan_text
+from ecgtwin.spec.cohort import CohortSpec, ConditionSpec
+from ecgtwin.spec.condition import CardiacCondition, Statement
+
+
+def make_plan(
+    num_patients: int = 3,
+    num_conditions: int = 4,
+    replicates: int = 2,
+    rows_per_shard: int = 5,
+    **changes: object,
+) -> CohortPlan:
+    spec = CohortSpec.parse(
+        {
+            "checkpoint": "tiny",
+            "corpus": "corpus",
+            "patients": {"split": "test"},
+            "conditions": [{"heart_rate_bpm": 50 + index} for index in range(num_conditions)],
+            "replicates": replicates,
+            "output": {"url": "out", "rows_per_shard": rows_per_shard, "rows_per_chunk": 1},
+        }
+        | changes,
+        origin="a test",
+    )
+    patients = tuple(
+        PatientRow(f"p{index}", "test", 50.0 + index, "female", f"b{index}")
+        for index in range(num_patients)
+    )
+    return CohortPlan(spec, patients, condition_rows(spec.conditions), "checkpoint")
+
+
+counts = st.integers(1, 5)
+
+
+@given(counts, counts, counts, st.integers(1, 130))
+def test_rows_and_requests_correspond_and_shards_partition_them(
+    num_patients: int, num_conditions: int, replicates: int, rows_per_shard: int
+) -> None:
+    plan = make_plan(num_patients, num_conditions, replicates, rows_per_shard)
+    assert plan.num_rows == num_patients * num_conditions * replicates
+    rows = [row for shard in plan.shards() for row in range(shard.start, shard.stop)]
+    assert rows == list(range(plan.num_rows))
+    assert [shard.index for shard in plan.shards()] == list(range(len(plan.shards())))
+    triples = [
+        (request.patient_index, request.condition_index, request.replicate)
+        for request in map(plan.request_at, rows)
+    ]
+    assert triples == sorted(set(triples))  # each once; patients slowest, replicates fastest
+    assert len(triples) == plan.num_rows
+
+
+@pytest.mark.parametrize("row", [-1, 24])
+def test_a_row_outside_the_cohort_is_refused(row: int) -> None:
+    with pytest.raises(IndexError, match="24"):
+        make_plan().request_at(row)
+
+
+def test_own_values_come_from_the_patient_and_given_ones_from_the_condition() -> None:
+    plan = make_plan(
+        conditions=[
+            {"statements": ["sinus rhythm"], "heart_rate_bpm": 60},
+            {"age_years": 95, "sex": "male"},
+            {"age_years": None, "sex": "unknown"},
+        ],
+        replicates=1,
+    )
+    asked = [plan.request_at(3 + index).condition for index in range(3)]  # of the second patient
+    assert asked[0] == CardiacCondition(
+        statements=(Statement(code="sinus rhythm"),),
+        heart_rate_bpm=60,
+        age_years=51,
+        sex="female",
+    )
+    assert (asked[1].age_years, asked[1].sex) == (90, "male")  # over 89: one class
+    assert (asked[2].age_years, asked[2].sex) == (None, "unknown")
+
+
+def test_a_request_does_not_depend_on_the_rest_of_the_cohort() -> None:
+    small, large = make_plan(1, 2, 1), make_plan(3, 4, 2)
+    by_triple = {
+        (request.person, request.condition_digest, request.replicate): request.condition
+        for request in map(large.request_at, range(large.num_rows))
+    }
+    for request in map(small.request_at, range(small.num_rows)):
+        key = (request.person, request.condition_digest, request.replicate)
+        assert by_triple[key] == request.condition
+
+
+def test_the_digest_covers_what_is_stored_and_not_who_makes_it_or_where() -> None:
+    plan = make_plan()
+    same = make_plan(
+        run={"num_workers": 7},
+        checkpoint="elsewhere",
+        output={"url": "other", "rows_per_shard": 5, "rows_per_chunk": 1},
+    )
+    assert same.digest == plan.digest
+    others = [
+        make_plan(num_patients=2),
+        make_plan(num_conditions=3),
+        make_plan(replicates=1),
+        make_plan(seed=1),
+        make_plan(share_noise=True),
+        make_plan(batch_rows=8),
+        make_plan(rows_per_shard=6),
+        make_plan(sampling={"num_steps": 3}),
+        CohortPlan(plan.spec, plan.patients, plan.conditions, "another checkpoint"),
+    ]
+    assert len({plan.digest, *(other.digest for other in others)}) == 10
+
+
+def test_a_condition_asked_for_twice_is_refused() -> None:
+    twice = [
+        ConditionSpec.parse({"heart_rate_bpm": [60, 75]}, origin="a test"),
+        ConditionSpec.parse({"heart_rate_bpm": 75}, origin="a test"),
+    ]
+    with pytest.raises(SpecificationError, match=r"conditions\.1: .* 75 bpm .* twice"):
+        condition_rows(twice)
+
+
+def test_the_plan_in_words() -> None:
+    text = plan_text(make_plan(16, 32, 1, 128), num_samples=1024, num_committed=1)
+    assert text.splitlines() == [
+        "512 ECGs = 16 patients x 32 conditions x 1 replicate",
+        "4 shards of 128 rows, 12.0 MiB before compression; 1 already committed",
+    ]

@@ -1,0 +1,141 @@
+"""A whole run: planned minus committed, the same cohort whoever makes it, failures reported."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecgtwin.errors import CohortMismatchError
+from ecgtwin.executors.local import LocalExecutor
+from ecgtwin.executors.protocol import Outcome, Work
+from ecgtwin.executors.ray_executor import RayExecutor
+from ecgtwin.generation.run import describe_plan, generate_cohort
+from ecgtwin.spec.shard import Shard
+from ecgtwin.store.reader import Cohort
+from ecgtwin.store.verify import verify
+from tests.generation.corpora import make_spec, objects_under
+
+
+class Backwards:
+    """An executor that does the shards last to first, and only ``limit`` of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def run(self, work: Work, shards: Iterable[Shard]) -> Iterator[Outcome]:
+        yield from LocalExecutor().run(work, list(shards)[::-1][: self._limit])
+
+
+def test_a_run_makes_every_row_and_says_so(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    seen: list[int] = []
+    description = describe_plan(spec)
+    assert (description.num_shards, description.num_left) == (3, 3)
+    assert not (tmp_path / "cohort").exists()
+    summary = generate_cohort(
+        spec, executor=LocalExecutor(), on_outcome=lambda outcome: seen.append(outcome.shard.index)
+    )
+    assert seen == [0, 1, 2]
+    assert (summary.num_rows, summary.num_accepted, summary.is_complete) == (12, 12, True)
+    assert sum(summary.shares.values()) == pytest.approx(1)
+    assert "12 ECGs" in summary.line()
+    assert "3 of 3 shards" in summary.line()
+    assert verify(spec.output.url) == []
+    assert len(Cohort(spec.output.url)) == 12
+    assert describe_plan(spec).num_left == 0
+
+
+def test_a_second_run_does_nothing(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(spec, executor=LocalExecutor())
+    root = tmp_path / "cohort"
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    summary = generate_cohort(spec, executor=LocalExecutor())
+    assert (summary.num_rows, summary.num_done_before, summary.is_complete) == (0, 3, True)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_a_run_cut_off_is_finished_to_the_same_cohort(inputs: Path, tmp_path: Path) -> None:
+    whole, parts = (make_spec(inputs, tmp_path / name) for name in ("whole", "parts"))
+    generate_cohort(whole, executor=LocalExecutor())
+    first = generate_cohort(parts, executor=Backwards(2))
+    assert (first.num_done, first.is_complete) == (2, False)
+    second = generate_cohort(parts, executor=LocalExecutor())
+    assert (second.num_done_before, second.num_done) == (2, 1)
+    assert objects_under(parts.output.url) == objects_under(whole.output.url)
+
+
+def test_the_number_of_torch_threads_outside_does_not_enter(inputs: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    made = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        spec = make_spec(inputs, tmp_path / str(threads))
+        generate_cohort(spec, executor=LocalExecutor())
+        assert torch.get_num_threads() == threads
+        made.append(objects_under(spec.output.url))
+    torch.set_num_threads(before)
+    assert made[0] == made[1]
+
+
+def test_clocks_and_hosts_are_in_the_record_of_the_run(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(spec, executor=LocalExecutor())
+    records = list((tmp_path / "cohort" / "runs").rglob("*.jsonl"))
+    lines = [json.loads(line) for path in records for line in path.read_text().splitlines()]
+    assert sorted(line["shard"] for line in lines) == [0, 1, 2]
+    assert all(line["seconds"] > 0 and line["worker"] and line["error"] is None for line in lines)
+
+
+def test_a_shard_that_fails_is_reported_and_the_rest_is_made(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    blocked = tmp_path / "cohort/signals.zarr/samples_mv/c/1"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder belongs")
+    summary = generate_cohort(spec, executor=LocalExecutor(max_tries=2))
+    assert [failure.shard.index for failure in summary.failures] == [1]
+    assert summary.failures[0].tries == 2
+    assert not summary.is_complete
+    assert len(Cohort(spec.output.url)) == 8
+    blocked.unlink()
+    assert generate_cohort(spec, executor=LocalExecutor()).is_complete
+
+
+def test_other_numerics_are_refused_before_anything_is_made(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(spec, executor=Backwards(1))
+    numerics = tmp_path / "cohort" / "numerics.json"
+    found = json.loads(numerics.read_text())
+    numerics.write_text(json.dumps(found | {"torch": "1.0"}))
+    before = objects_under(spec.output.url)
+    with pytest.raises(CohortMismatchError, match="torch is"):
+        generate_cohort(spec, executor=LocalExecutor())
+    assert objects_under(spec.output.url) == before
+    assert generate_cohort(spec, executor=LocalExecutor(), mixed_numerics=True).is_complete
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_one_worker_makes_the_same_cohort_as_two_ray_workers(inputs: Path, tmp_path: Path) -> None:
+    one, two = (make_spec(inputs, tmp_path / name) for name in ("one", "two"))
+    generate_cohort(one, executor=LocalExecutor())
+    workers: set[str] = set()
+    summary = generate_cohort(
+        two, executor=RayExecutor(2), on_outcome=lambda outcome: workers.add(outcome.worker)
+    )
+    assert summary.is_complete
+    assert len(workers) == 2
+    assert objects_under(two.output.url) == objects_under(one.output.url)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_refusal_inside_a_worker_ends_the_run_as_itself(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(spec, executor=Backwards(1))
+    numerics = tmp_path / "cohort" / "numerics.json"
+    numerics.write_text(json.dumps(json.loads(numerics.read_text()) | {"torch": "1.0"}))
+    with pytest.raises(CohortMismatchError, match="torch is"):
+        generate_cohort(spec, executor=RayExecutor(2))

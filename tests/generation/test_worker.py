@@ -1,0 +1,113 @@
+"""A shard is a function of the plan: not of its neighbours, of who makes it, or how often."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
+from ecgtwin.generation.worker import GenerateShard, draw_rows, generate_shard
+from ecgtwin.signals.beats import measure
+from ecgtwin.store.reader import Cohort
+from ecgtwin.twin.twin import EcgTwin
+from tests.generation.corpora import make_spec, objects_under
+from tests.tiny import tiny_twin
+
+
+@pytest.fixture
+def twin() -> EcgTwin:
+    return tiny_twin()
+
+
+def test_a_row_is_the_same_ecg_in_any_batch_of_the_same_size(
+    inputs: Path, tmp_path: Path, twin: EcgTwin
+) -> None:
+    cohort = resolve_cohort(make_spec(inputs, tmp_path / "cohort", batch_rows=8))
+    requests = [cohort.plan.request_at(row) for row in range(8)]
+    together = draw_rows(twin, cohort.plan, cohort.base_vectors, requests)
+    assert together.shape == (8, 12, 1024)
+    alone = draw_rows(twin, cohort.plan, cohort.base_vectors, requests[5:6])
+    np.testing.assert_allclose(alone[0], together[5], atol=1e-4)
+    assert np.abs(together[4] - together[5]).max() > 0.01
+
+
+def test_shared_noise_is_shared_between_conditions_and_not_between_persons(
+    inputs: Path, tmp_path: Path, twin: EcgTwin
+) -> None:
+    """One person whose two conditions are told apart by rate only, far below what noise does."""
+    wanted = [{"heart_rate_bpm": [70, 70.001]}]
+    apart, shared = (
+        _drawn(inputs, tmp_path / name, twin, conditions=wanted, share_noise=share_noise)
+        for name, share_noise in (("apart", False), ("shared", True))
+    )
+    same_person = [np.abs(drawn[0] - drawn[1]).max() for drawn in (apart, shared)]
+    assert same_person[1] < 0.01 < same_person[0]
+    assert np.abs(shared[0] - shared[2]).max() > 0.01
+
+
+def _drawn(inputs: Path, url: Path, twin: EcgTwin, **changes: object) -> np.ndarray:
+    cohort = resolve_cohort(make_spec(inputs, url, **changes))
+    requests = [cohort.plan.request_at(row) for row in range(cohort.plan.num_rows)]
+    return draw_rows(twin, cohort.plan, cohort.base_vectors, requests)
+
+
+def _made(inputs: Path, url: Path) -> ResolvedCohort:
+    cohort = write_plan(resolve_cohort(make_spec(inputs, url)))
+    work = GenerateShard(cohort.plan.spec)
+    for shard in cohort.plan.shards():
+        work(shard)
+    return cohort
+
+
+def test_the_manifest_says_what_was_asked_for_and_what_was_measured(
+    inputs: Path, tmp_path: Path
+) -> None:
+    plan = _made(inputs, tmp_path / "cohort").plan
+    stored = Cohort(str(tmp_path / "cohort"))
+    assert len(stored) == plan.num_rows == 12
+    for position in range(12):
+        request = plan.request_at(position)
+        assert stored.columns["person"][position] == request.person
+        asked = request.condition
+        assert stored.columns["sex"][position] == asked.sex
+        assert stored.columns["statements"][position] == [line.code for line in asked.statements]
+        assert stored.columns["age_years"][position] == asked.age_years
+        assert stored.columns["heart_rate_bpm"][position] == asked.heart_rate_bpm
+        found = measure(stored.samples_mv([position])[0], sampling_rate_hz=102.4)
+        measured = stored.columns["measured_heart_rate_bpm"][position]
+        assert measured == pytest.approx(found.heart_rate_bpm)
+    assert stored.columns["attempt"] == [0] * 12
+    assert max(stored.columns["limb_residual_mv"]) <= 0.0025 + 1e-6
+
+
+def test_making_a_shard_again_changes_nothing(inputs: Path, tmp_path: Path) -> None:
+    cohort = _made(inputs, tmp_path / "cohort")
+    before = objects_under(cohort.url)
+    again = GenerateShard(cohort.plan.spec)(cohort.plan.shards()[1])
+    assert not again.was_ours
+    assert objects_under(cohort.url) == before
+
+
+def test_work_travels_without_its_networks(inputs: Path, tmp_path: Path) -> None:
+    cohort = write_plan(resolve_cohort(make_spec(inputs, tmp_path / "cohort")))
+    work = GenerateShard(cohort.plan.spec)
+    work(cohort.plan.shards()[0])
+    assert len(pickle.dumps(work)) < 10_000
+    assert pickle.loads(pickle.dumps(work))(cohort.plan.shards()[1]).num_rows == 4
+
+
+def test_a_row_that_is_not_finite_keeps_its_place_and_is_not_accepted(
+    inputs: Path, tmp_path: Path, twin: EcgTwin
+) -> None:
+    cohort = write_plan(resolve_cohort(make_spec(inputs, tmp_path / "cohort")))
+    broken = ResolvedCohort(
+        cohort.url, cohort.plan, cohort.layout, cohort.references, cohort.inputs
+    )
+    broken.references[0].base_vector[:] = np.nan
+    shard = cohort.plan.shards()[0]  # four rows, all of the first person
+    result = generate_shard(twin, broken, shard)
+    assert (result.num_rows, result.num_accepted) == (4, 0)
+    stored = Cohort(cohort.url)
+    assert len(stored) == 0
+    assert stored.columns["gate_failures"] == [["not finite"]] * 4

@@ -1,0 +1,55 @@
+"""URLs, and what a folder that refuses says."""
+
+import pytest
+
+from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.store.commit import put_new
+from ecgtwin.store.objects import join, list_names, read_object, replace_object
+from ecgtwin.store.tables import put_table, read_table
+
+
+def test_join_puts_one_slash_between():
+    assert join("s3://b/c/", "/d/", "e.json") == "s3://b/c/d/e.json"
+    assert join("folder", "a") == "folder/a"
+
+
+@pytest.mark.parametrize("url", ["gs://b/a", "https://host/a", "S3://b/a"])
+def test_other_schemes_are_refused(url):
+    with pytest.raises(StoreError, match="use a path, file:///folder or s3://bucket/folder"):
+        put_new(url, b"")
+    with pytest.raises(StoreError):
+        read_object(url)
+
+
+def test_a_bucket_must_be_named():
+    with pytest.raises(StoreError, match="names no bucket"):
+        list_names("s3:///folder")
+
+
+def test_a_file_in_the_way_is_said_in_one_line(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    for request in (put_new, replace_object):
+        with pytest.raises(StoreError, match="check the path") as error:
+            request(str(tmp_path / "a" / "b"), b"x")
+        assert "\n" not in str(error.value)
+
+
+def test_temporary_files_are_not_listed_and_are_swept(tmp_path):
+    (tmp_path / ".a.123-abcd").write_bytes(b"half")
+    (tmp_path / ".b.123-abcd").write_bytes(b"half")
+    assert list_names(str(tmp_path)) == []
+    put_new(str(tmp_path / "a"), b"whole")
+    assert list_names(str(tmp_path)) == ["a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.123-abcd", "a"]
+
+
+def test_a_table_that_is_none_is_damage(tmp_path):
+    put_new(str(tmp_path / "t.parquet"), b"PAR1")
+    with pytest.raises(DamageError, match=r"t\.parquet is damaged"):
+        read_table(str(tmp_path / "t.parquet"))
+
+
+def test_equal_tables_have_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        put_table(str(tmp_path / name), {"x": [1, 2], "y": ["p", None]}, {"k": "v", "j": "w"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
