@@ -275,8 +275,6 @@ def _add_cohort(commands: "Commands") -> None:
     verify.set_defaults(run=_cohort_verify)
     report = actions.add_parser("report", help="measure a cohort and write a report")
     report.add_argument("url")
-    report.add_argument("--corpus", required=True, help="the corpus it was made from")
-    report.add_argument("--checkpoint", required=True, help="the checkpoint it was made with")
     report.add_argument("--out", type=Path, default=Path("report.html"))
     report.set_defaults(run=_cohort_report)
 
@@ -293,13 +291,9 @@ def _cohort_verify(arguments: argparse.Namespace) -> int:
 
 
 def _cohort_report(arguments: argparse.Namespace) -> int:
-    from ecgtwin.demo import report_cohort
+    from ecgtwin.cohort_report import measure_cohort, write_cohort_report
 
-    report_cohort(
-        arguments.url,
-        corpus_url=arguments.corpus,
-        checkpoint=arguments.checkpoint,
-        path=arguments.out,
-    )
+    measured = measure_cohort(arguments.url, say=lambda line: print(line, file=sys.stderr))
+    write_cohort_report(measured, path=arguments.out)
     print(arguments.out)
     return 0

@@ -40,8 +40,8 @@ _FORWARDED = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
-    "ECGTWIN_COMMIT_HOOK",
 )
+_OURS = "ECGTWIN_"
 
 
 class _Worker:
@@ -137,7 +137,11 @@ class _Pool:
             ray.kill(slot.actor)
 
     def _started(self) -> _Slot:
-        environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _FORWARDED or name.startswith(_OURS)
+        }
         actor: Any = self._actor_class.remote(self._work, environment)
         return _Slot(actor, actor.ready.remote())
 

@@ -34,7 +34,8 @@ def fingerprint(device: torch.device, *, batch_rows: int) -> Fingerprint:
         "cudnn": _cudnn_version() if on_gpu else None,
         "ecgtwin": version("ecgtwin"),
         "precision": "float32",
-        "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+        "tf32": on_gpu
+        and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
         "threads": torch.get_num_threads(),
         "batch_rows": batch_rows,
     }

@@ -94,15 +94,18 @@ def generate_cohort(
     Raises CohortMismatchError, with nothing changed, where another cohort stands at the URL.
     Shards that fail after their tries are in the summary; the rest is made.
     """
-    cohort = write_plan(resolve_cohort(spec))
+    cohort = resolve_cohort(spec)
     done = set(committed_shards(cohort.url))
     left = [shard for shard in cohort.plan.shards() if shard.index not in done]
+    if not left:
+        return _summary(cohort, len(done), [], 0.0)
+    cohort = write_plan(cohort)
     started = time.perf_counter()
     outcomes: list[Outcome] = []
     record = _RunRecord(cohort)
     try:
         work = GenerateShard(cohort.plan.spec, mixed_numerics=mixed_numerics)
-        for outcome in executor.run(work, left) if left else ():
+        for outcome in executor.run(work, left):
             outcomes.append(outcome)
             record.add(outcome)
             if isinstance(outcome.mistake, _HOPELESS):

@@ -47,7 +47,7 @@ HEART_RATE = Group(
         ),
         Figure(
             "heart_rate.shuffled_error_bpm", "Control: requests shuffled", "bpm", 1,
-            "The error of the same twins against other twins' requests.",
+            "The error of the same twins had the requests been dealt out among them at random.",
         ),
         Figure(
             "heart_rate.share_of_shuffled_error", "Error / control with shuffled requests", "%", 1,
@@ -94,12 +94,28 @@ IDENTITY = Group(
             "What two visits of one person in the corpus reach, in different states.",
         ),
         Figure(
+            "identity.base_extractor.recall_at_1", "Own person ranked first", "%", 1,
+            "How often no other person is as near as the own one.",
+        ),
+        Figure(
+            "identity.base_extractor.real_recall_at_1", "The same for the corpus", "%", 1,
+            "How often a visit's own person is ranked first.",
+        ),
+        Figure(
             "identity.median_beat.auroc", "By median-beat correlation", "", 3,
             "The same question put to the shape of the beat, which took no part in training.",
         ),
         Figure(
             "identity.median_beat.real_auroc", "The same for the corpus", "", 3,
             "What two visits of one person in the corpus reach by the shape of the beat.",
+        ),
+        Figure(
+            "identity.median_beat.recall_at_1", "Own person ranked first", "%", 1,
+            "How often no other person's beat is as alike as the own one's.",
+        ),
+        Figure(
+            "identity.median_beat.real_recall_at_1", "The same for the corpus", "%", 1,
+            "How often a visit's own person is ranked first by the shape of the beat.",
         ),
     ),
 )  # fmt: skip
@@ -127,11 +143,15 @@ NEAREST = Group(
     (
         Figure(
             "nearest.twins_median", "Twins", "", 3,
-            "Median correlation of a twin with the most similar training record; 1 is a copy.",
+            "Median correlation of a twin's beat with the most similar training record; 1 is a copy.",
         ),
         Figure(
             "nearest.unseen_median", "Corpus records that no training saw", "", 3,
             "The same for held-out records: twins should not be nearer than these.",
+        ),
+        Figure(
+            "nearest.share_too_near", "Twins nearer than 99 % of those", "%", 1,
+            "Far above 1 % would mean that training records are copied.",
         ),
     ),
 )  # fmt: skip
@@ -166,7 +186,7 @@ def is_known(value: object) -> bool:
 def reason_at(results: object, path: str) -> str:
     """Return why the figure at ``path`` is missing: the nearest ``reason`` on the way to it."""
     parts = path.split(".")
-    for length in range(len(parts), 0, -1):
+    for length in range(len(parts), -1, -1):
         reason = lookup(results, ".".join([*parts[:length], "reason"]))
         if reason:
             return str(reason).rstrip(".")

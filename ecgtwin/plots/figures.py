@@ -1,6 +1,8 @@
 """Small figures of a report, as SVG text: requested against measured rate, and loss curves."""
 
 import math
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ecgtwin.plots.markup import element, escape, number, text
@@ -10,8 +12,11 @@ INK, GREY, RULE = "#15181c", "#5b6470", "#d9dde2"
 # Okabe and Ito 2008: told apart by all readers, also in print.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00", "#666666")
 
-WIDTH, HEIGHT = 550.0, 400.0
 LEFT, TOP, SIDE = 56.0, 14.0, 330.0  # the square plot; the legend stands to its right
+LEGEND = 225.0  # the width of one of its two columns
+WIDTH, HEIGHT = LEFT + SIDE + 22.0 + 2 * LEGEND, 400.0
+
+Point = tuple[float, float | None, str]  # requested, measured, state
 
 
 def rate_scatter(
@@ -23,12 +28,12 @@ def rate_scatter(
 ) -> str:
     """Return a plot of measured against requested heart rate with the line of identity.
 
-    Points are coloured by state. Twins without a measurable rate (None) stand as ticks under the
+    Points are coloured by state, the rarest of more than eight alike. Twins without a measurable rate (None) stand as ticks under the
     plot, at the rate they were asked for. ``band_bpm`` shades an error of that size.
     """
     points = [
         (float(asked), None if found is None or not math.isfinite(found) else float(found), state)
-        for asked, found, state in zip(requested_bpm, measured_bpm, states, strict=True)
+        for asked, found, state in zip(requested_bpm, measured_bpm, _named(states), strict=True)
         if asked is not None and math.isfinite(asked)
     ]
     if not points:
@@ -36,7 +41,8 @@ def rate_scatter(
     values = [asked for asked, _, _ in points] + [found for _, found, _ in points if found]
     low, high = 10 * math.floor(min(values) / 10 - 0.5), 10 * math.ceil(max(values) / 10 + 0.5)
     scale = SIDE / (high - low)
-    colours = {state: COLOURS[i % 8] for i, state in enumerate(sorted({s for _, _, s in points}))}
+    ranked = Counter(state for _, _, state in points).most_common()
+    colours = dict(zip((state for state, _ in ranked), COLOURS, strict=False))
     parts = [
         _frame(low, high, scale),
         _identity(low, high, scale, band_bpm),
@@ -110,9 +116,7 @@ def _identity(low: float, high: float, scale: float, band_bpm: float | None) -> 
     )
 
 
-def _point(
-    point: tuple[float, float | None, str], low: float, scale: float, colours: Mapping[str, str]
-) -> str:
+def _point(point: Point, low: float, scale: float, colours: Mapping[str, str]) -> str:
     asked, found, state = point
     x = LEFT + (asked - low) * scale
     if found is None:
@@ -130,40 +134,38 @@ def _point(
     )
 
 
-def _legend(
-    points: Sequence[tuple[float, float | None, str]],
-    colours: Mapping[str, str],
-    band_bpm: float | None,
-) -> str:
-    x, y, parts = LEFT + SIDE + 16, TOP + 10, []
-    for state, colour in colours.items():
-        count = sum(s == state for _, _, s in points)
+def _legend(points: Sequence[Point], colours: Mapping[str, str], band_bpm: float | None) -> str:
+    """Return the names of the states in two columns beside the plot, and what the marks mean."""
+    parts, feet = [], [TOP + 10.0, TOP + 10.0]
+    for place, (state, colour) in enumerate(colours.items()):
+        column = 2 * place // len(colours)
+        x, y = LEFT + SIDE + 22 + column * LEGEND, feet[column]
+        lines = textwrap.wrap(state, 30) or ["no statement"]
+        count = sum(said == state for _, _, said in points)
         parts.append(element("circle", cx=x, cy=y - 4, r=4, fill=colour))
-        parts += [text(line, x + 10, y + 13 * i, size=11) for i, line in enumerate(_lines(state))]
-        y += 13 * (len(_lines(state)) - 1)
-        parts.append(text(f"n = {count}", x + 10, y + 13, size=10, fill=GREY))
-        y += 32
-    notes = ["- - -  measured = requested"]
+        parts += [text(line, x + 10, y + 14 * i, size=11.5) for i, line in enumerate(lines)]
+        y += 14 * len(lines)
+        parts.append(text(f"n = {count}", x + 10, y, size=10.5, fill=GREY))
+        feet[column] = y + 21
+    notes = ["dashed line: measured = requested"]
     if band_bpm is not None:
-        notes.append(f"shaded: within {band_bpm:g} bpm")
+        notes.append(f"shaded: within {band_bpm:g} bpm of it")
     lost = sum(found is None for _, found, _ in points)
     if lost:
-        notes.append(f"ticks below: no rate ({lost})")
-    y += 4
-    parts += [text(said, x - 4, y + 15 * i, size=10.5, fill=GREY) for i, said in enumerate(notes)]
+        notes.append(f"ticks under the plot: twins with no rate ({lost})")
+    x, y = LEFT + SIDE + 18, max(*feet, TOP + SIDE - 15.0 * len(notes) + 12)
+    parts += [text(said, x, y + 15 * i, size=11, fill=GREY) for i, said in enumerate(notes)]
     return "".join(parts)
 
 
-def _lines(state: str) -> list[str]:
-    """Return a state in lines that fit the legend."""
-    lines, line = [], ""
-    for word in state.split():
-        if line and len(line) + len(word) > 21:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, line]
+def _named(states: Sequence[str]) -> list[str]:
+    """Return the states with the rarest put together, so that each can have its colour."""
+    common = [state for state, _ in Counter(states).most_common()]
+    if len(common) <= len(COLOURS):
+        return list(states)
+    kept = set(common[: len(COLOURS) - 1])
+    other = f"{len(common) - len(kept)} other states"
+    return [state if state in kept else other for state in states]
 
 
 def loss_curve(points: Sequence[tuple[float, float]], *, name: str) -> str:

@@ -4,7 +4,8 @@ The results are plain JSON data; ``catalogue`` says where each figure stands. Be
 ``about`` (source, corpus, checkpoint, digests, counts, command), ``targets``, ``states`` (one
 mapping per state), ``training`` (one mapping per network), ``from_scratch`` (the figures of a
 second run, under the same paths), ``selection_rule`` and, for the scatter plot,
-``heart_rate.requested_bpm``, ``.measured_bpm`` and ``.states``, one entry per twin.
+``heart_rate.requested_bpm``, ``.measured_bpm`` and ``.states``, one entry per twin. Every part
+may be missing; a ``reason`` in its place, or above it, is printed.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from ecgtwin.plots.tables import (
     target_table,
     training_tables,
 )
+from ecgtwin.signals.beats import measure
 
 SYNTHETIC = "SYNTHETIC - not for clinical use"
 REFERENCE = "REFERENCE - not for clinical use"
@@ -84,15 +86,11 @@ table.group th:nth-child(2) { width: 13%; }
 table.group th:nth-child(3):not(:last-child) { width: 20%; }
 .met { color: #0b6b3a; font-weight: 700; }
 .unmet { color: #a3123a; font-weight: 700; }
-.columns { display: flex; gap: 8mm; align-items: flex-start; margin-top: 4mm; }
-.columns h3 { margin-top: 0; }
-.columns table { font-size: 13px; }
-.columns th.number { white-space: normal; }
-.columns > :last-child { flex: 1; min-width: 0; }
 svg.ecg, svg.figure { display: block; flex: none; }
 figure { margin: 6mm 0 9mm; break-inside: avoid; }
 figure:last-child { margin-bottom: 0; }
 section.group { break-inside: avoid; }
+section.group > svg { margin: 5mm 0 0; }
 .curves { display: flex; flex-wrap: wrap; gap: 4mm 12mm; margin: 2mm 0 4mm; }
 .curves div { font-size: 12px; font-weight: 600; }
 @media print {
@@ -108,11 +106,14 @@ section.group { break-inside: avoid; }
 
 
 class Drawing(NamedTuple):
-    """One ECG to draw: (12, time) in mV, what it is, and (name, value) pairs measured in it."""
+    """One ECG to draw: (12, time) in mV, and what it is.
+
+    ``details`` are the (name, value) pairs above the paper; None has them measured in the ECG.
+    """
 
     samples_mv: NDArray[np.floating]
     caption: str
-    details: Sequence[tuple[str, str]] = ()
+    details: Sequence[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,13 @@ def report_html(results: Results, drawings: ReportDrawings) -> str:
 def _front(results: Results) -> str:
     about = lookup(results, "about")
     known = about if isinstance(about, dict) else {}
-    pairs = [(name, _fact(known.get(key)), is_code) for key, name, is_code in ABOUT]
+    counted = {
+        "num_twins": lookup(results, "counts.twins"),
+        "num_persons": lookup(results, "counts.persons"),
+    }
+    pairs = [
+        (name, _fact(known.get(key, counted.get(key))), is_code) for key, name, is_code in ABOUT
+    ]
     title = element("h1", escape(known.get("title") or "ECG twins: report of a cohort"))
     said = (
         "Each twin is an ECG drawn by a model for one person in a state that was asked for. "
@@ -183,7 +190,8 @@ def _same_person(drawings: ReportDrawings) -> str:
         paragraph(
             "The reference is the ECG the twins were made from. What belongs to the person "
             "(axis, progression across the chest, shape of the waves) should stay; what belongs "
-            "to the state (rate, rhythm, conduction) should follow the request."
+            "to the state (rate, rhythm, conduction) should follow the request. "
+            "The values above each drawing were measured in its own samples."
         ),
         _ecg(drawings.reference, rate, REFERENCE),
         *(_ecg(twin, rate, SYNTHETIC) for twin in drawings.twins),
@@ -206,17 +214,43 @@ def _chosen(results: Results, drawings: ReportDrawings) -> str:
 
 
 def _ecg(drawing: Drawing, sampling_rate_hz: float, marker: str, name: str = "") -> str:
-    samples_mv, caption, *more = drawing
+    samples_mv, caption, details = Drawing(*drawing)
     title, _, subtitle = caption.partition(":")
+    if details is None:
+        details = measured_details(samples_mv, sampling_rate_hz=sampling_rate_hz)
     svg = draw_twelve_leads(
         samples_mv,
         sampling_rate_hz=sampling_rate_hz,
         title=f"{name}. {title}" if name else title,
         subtitle=subtitle.strip(),
-        details=more[0] if more else (),
+        details=details,
         marker=marker,
     )
     return element("figure", svg)
+
+
+def measured_details(
+    samples_mv: NDArray[np.floating], *, sampling_rate_hz: float
+) -> list[tuple[str, str]]:
+    """Return rate and intervals of an ECG (12, time) as printed above it; "-": not measurable."""
+    if not np.isfinite(samples_mv).all():
+        return []
+    found = measure(samples_mv, sampling_rate_hz=sampling_rate_hz)
+    corrected_ms = None
+    if found.qt_ms is not None and found.heart_rate_bpm:
+        corrected_ms = found.qt_ms * (found.heart_rate_bpm / 60) ** 0.5
+    return [
+        ("Vent. rate", _rounded(found.heart_rate_bpm, "bpm")),
+        ("R-R deviation", _rounded(found.rr_sd_ms, "ms")),
+        ("PR", _rounded(found.pr_ms, "ms")),
+        ("QRS", _rounded(found.qrs_ms, "ms")),
+        ("QT", _rounded(found.qt_ms, "ms")),
+        ("QTc (Bazett)", _rounded(corrected_ms, "ms")),
+    ]
+
+
+def _rounded(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.0f} {unit}"
 
 
 def _figures(results: Results) -> str:
@@ -226,8 +260,8 @@ def _figures(results: Results) -> str:
         head = element("h3", escape(group.title)) + paragraph(group.question, quiet=True)
         parts.append(element("section", head + tables, class_="group"))
         if group is HEART_RATE:
-            by_state = rate_figure(results) + element("div", state_table(results))
-            parts.append(element("section", by_state, class_="group columns"))
+            parts.append(element("section", rate_figure(results), class_="group"))
+            parts.append(element("section", state_table(results), class_="group"))
     return "\n".join(parts)
 
 

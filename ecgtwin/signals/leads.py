@@ -60,4 +60,5 @@ def independent_leads(samples: NDArray[np.floating]) -> NDArray[np.floating]:
 def limb_residual_mv(samples_mv: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the largest departure from the limb-lead identities, in mV, per record (...,)."""
     derived = derive_limb_leads(independent_leads(samples_mv))
-    return np.abs(derived[..., 2:6, :] - samples_mv[..., 2:6, :]).max(axis=(-2, -1))
+    residual: NDArray[np.floating] = np.abs(derived - samples_mv)[..., 2:6, :].max(axis=(-2, -1))
+    return residual

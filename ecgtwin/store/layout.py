@@ -97,7 +97,8 @@ class SignalLayout:
                 f"rows_per_chunk ({self.rows_per_chunk})"
             )
         if self.largest_object_bytes > MAX_OBJECT_BYTES:
-            allowed = MAX_OBJECT_BYTES // (self.largest_object_bytes // self.rows_per_shard + 1)
+            chunk_bytes = -(-self.largest_object_bytes * self.rows_per_chunk // self.rows_per_shard)
+            allowed = MAX_OBJECT_BYTES // chunk_bytes * self.rows_per_chunk
             raise SpecificationError(
                 f"rows_per_shard is {self.rows_per_shard}: with {self.num_samples} samples an "
                 f"object could exceed 64 MiB; use at most {allowed} rows"

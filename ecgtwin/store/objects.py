@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from ecgtwin.errors import StoreError
@@ -161,6 +161,11 @@ def _s3_names(place: S3Location) -> Iterator[str]:
         if not page.get("IsTruncated"):
             return
         token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def store_errors(url: str) -> AbstractContextManager[None]:
+    """Return the context in which the failures of the store that holds ``url`` are explained."""
+    return s3_errors(S3Location.of(url)) if is_s3(url) else local_errors(url)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ecgtwin.errors import DamageError, StoreError
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.store.layout import COLUMNS, FILL, STEP_MV, Schema, SignalLayout, object_name
 from ecgtwin.store.manifest import committed_shards, read_manifests
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.objects import join, read_object, store_errors
 from ecgtwin.store.zarr_shards import open_samples, read_layout
 
 CHUNKS_PER_READ = 32
@@ -83,9 +83,11 @@ class ShardedEcgs:
         """What ``cohort.json`` or ``corpus.json`` says: specification, digests, provenance."""
         name = join(self.url, f"{self.schema}.json")
         try:
-            found = json.loads(read_object(name))
+            text = read_object(name)
         except FileNotFoundError:
             raise StoreError(f"{name} is not there; {self.url} was not finished") from None
+        try:
+            found = json.loads(text)
         except ValueError as error:
             raise DamageError(f"{name} is damaged: it is not JSON ({error})") from error
         if not isinstance(found, dict):
@@ -93,12 +95,13 @@ class ShardedEcgs:
         return found
 
     def _read_span(self, start: int, stop: int) -> NDArray[np.int16]:
-        if self._array is None or self._array[0] != os.getpid():
-            self._array = (os.getpid(), open_samples(self.url))
-        try:
-            found: NDArray[np.int16] = self._array[1][start:stop]
-        except (OSError, ValueError, RuntimeError) as error:
-            self._raise_damaged(start, str(error) or type(error).__name__)
+        with store_errors(self.url):
+            if self._array is None or self._array[0] != os.getpid():
+                self._array = (os.getpid(), open_samples(self.url))
+            try:
+                found: NDArray[np.int16] = self._array[1][start:stop]
+            except (ValueError, RuntimeError) as error:  # a checksum, or Blosc, refuses the bytes
+                self._raise_damaged(start, str(error))
         return found
 
     def _raise_damaged(self, row: int, why: str) -> NoReturn:

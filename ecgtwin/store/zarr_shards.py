@@ -56,12 +56,13 @@ def read_layout(url: str) -> SignalLayout:
     """Return the layout of the signals at ``url``. StoreError when there are none."""
     name = join(url, SIGNALS, SAMPLES, "zarr.json")
     try:
-        samples = json.loads(read_object(name))
-        group = json.loads(read_object(join(url, SIGNALS, "zarr.json")))
+        texts = [read_object(name), read_object(join(url, SIGNALS, "zarr.json"))]
     except FileNotFoundError:
         raise StoreError(
             f"{url} holds no cohort or corpus ({name} is not there); check the URL"
         ) from None
+    try:
+        samples, group = map(json.loads, texts)
     except ValueError as error:
         raise DamageError(f"{name} is damaged: it is not JSON ({error})") from error
     try:

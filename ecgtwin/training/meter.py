@@ -17,11 +17,12 @@ from ecgtwin.training.metrics import Line, Reporter
 class RunFacts:
     """What a run is made from, and what a sample costs.
 
-    ``provenance`` (recipe and corpus digests) is kept in each checkpoint and compared on resume.
-    ``flops_per_sample`` counts forward and backward; ``peak_flops`` is that of all ranks together.
+    ``provenance`` (JSON values: recipe and corpus digests) is kept in each checkpoint and compared
+    on resume. ``flops_per_sample`` counts forward and backward; ``peak_flops`` is that of all
+    ranks together.
     """
 
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, object] = field(default_factory=dict)
     flops_per_sample: float | None = None
     peak_flops: float | None = None
 

@@ -87,7 +87,7 @@ def _check_fit(twin: EcgTwin, urls: Sequence[str], corpora: Sequence[Corpus]) ->
         if found != wanted:
             raise SpecificationError(
                 f"corpus {url} has {found[0]} samples at {found[1]} Hz, preset "
-                f"{twin.spec.preset!r} needs {wanted[0]} at {wanted[1]}; ingest it again at that rate"
+                f"{twin.spec.preset!r} needs {wanted[0]} at {wanted[1]}; ingest it at that rate"
             )
 
 

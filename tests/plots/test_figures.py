@@ -28,6 +28,16 @@ def test_points_are_coloured_by_state():
     assert first == third != second
 
 
+def test_more_states_than_colours_share_the_last():
+    states = [f"state {i}" for i in range(12) for _ in range(12 - i)]
+    rates = [60.0 + i for i in range(len(states))]
+    svg = rate_scatter(rates, rates, states)
+    colours = [dot.get("fill") for dot in of_class(svg, "twin")]
+    assert len(set(colours)) == 8
+    assert len({c for c, s in zip(colours, states, strict=True) if s == "state 0"}) == 1
+    assert "5 other states" in svg
+
+
 def test_twins_without_a_rate_are_shown_and_counted():
     svg = rate_scatter([60, 70, 80], [61, None, math.nan], ["a", "a", "b"])
     assert len(of_class(svg, "twin")) == 1

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from ecgtwin.plots.catalogue import GROUPS
-from ecgtwin.plots.report import Drawing, ReportDrawings, report_html, write_report
+from ecgtwin.plots.report import (
+    Drawing,
+    ReportDrawings,
+    measured_details,
+    report_html,
+    write_report,
+)
+from ecgtwin.sources.simulated import simulate
 
 VOID = {"meta"}
 
@@ -121,6 +128,17 @@ def test_a_missing_figure_says_why():
     assert "Not computed: only 3 real ECGs." in line
 
 
+def test_one_reason_at_the_top_explains_every_missing_figure():
+    words = read(report_html({"reason": "there are no twins"}, drawings()))
+    num_figures = sum(len(group.figures) for group in GROUPS)
+    assert words.count("Not computed: there are no twins.") == num_figures
+
+
+def test_counts_of_the_evaluation_stand_in_the_front():
+    html = report_html({"counts": {"twins": 1234, "persons": 56}}, drawings())
+    assert "Persons 56 Twins 1,234" in read(html)
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_figure_that_is_no_number_is_not_shown_as_one(value):
     found = results()
@@ -182,3 +200,22 @@ def test_the_file_is_written_and_replaced(tmp_path):
     write_report(results(), drawings(), path)
     assert path.read_text(encoding="utf-8") == report_html(results(), drawings())
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+def test_what_stands_above_a_drawing_was_measured_in_it():
+    (visit,) = simulate(seed=1, persons=[0], visits_per_person=1)
+    samples_mv = visit.record.samples_mv
+    details = dict(measured_details(samples_mv, sampling_rate_hz=500.0))
+    rate, unit = details["Vent. rate"].split()
+    assert unit == "bpm"
+    assert float(rate) == pytest.approx(visit.condition.heart_rate_bpm, abs=3)
+    shown = Drawing(samples_mv, "Reference: at rest")
+    words = read(report_html({}, ReportDrawings(500.0, shown, [shown], shown, None)))
+    assert words.count(details["Vent. rate"]) == 3
+
+
+def test_nothing_is_measured_in_a_flat_line_or_beside_gaps():
+    flat = np.zeros((12, 5000))
+    assert {value for _, value in measured_details(flat, sampling_rate_hz=500.0)} == {"-"}
+    flat[3, 7] = np.nan
+    assert measured_details(flat, sampling_rate_hz=500.0) == []

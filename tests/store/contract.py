@@ -190,9 +190,7 @@ class StoreContract:
 
         def replace_behind_the_manifest(name: str, index: int) -> None:
             if name == "manifest":
-                replace_object(
-                    join(url, object_name(0)), read_object(join(other, object_name(0)))
-                )
+                replace_object(join(url, object_name(0)), read_object(join(other, object_name(0))))
 
         monkeypatch.setenv("ECGTWIN_COMMIT_HOOK", "tests.store.shards:call_hook")
         monkeypatch.setattr(shards, "hook", replace_behind_the_manifest)
@@ -208,9 +206,7 @@ class StoreContract:
 
         def commit_the_other(name: str, index: int) -> None:
             if name == "object":
-                put_new(
-                    join(url, manifest_name(0)), read_object(join(other, manifest_name(0)))
-                )
+                put_new(join(url, manifest_name(0)), read_object(join(other, manifest_name(0))))
 
         monkeypatch.setenv("ECGTWIN_COMMIT_HOOK", "tests.store.shards:call_hook")
         monkeypatch.setattr(shards, "hook", commit_the_other)
@@ -237,7 +233,12 @@ class StoreContract:
     def test_a_damaged_manifest_is_damage_and_never_a_commit(self, url):
         write_corpus(url)
         whole = read_object(join(url, manifest_name(1)))
-        for damaged in (b"", b"PAR1 nonsense", whole[:-20], read_object(join(url, manifest_name(2)))):
+        for damaged in (
+            b"",
+            b"PAR1 nonsense",
+            whole[:-20],
+            read_object(join(url, manifest_name(2))),
+        ):
             replace_object(join(url, manifest_name(1)), damaged)
             with pytest.raises(DamageError, match="shard-000000001"):
                 Corpus(url)

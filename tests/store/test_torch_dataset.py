@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import SignalLayout
 from ecgtwin.store.reader import Corpus
 from ecgtwin.store.torch_dataset import EcgDataset, Place, epoch_order
@@ -32,12 +31,13 @@ def write_rows(url: str) -> None:
     samples = samples_of(LAYOUT)
     for shard in LAYOUT.shards():
         write_shard(
-            url, LAYOUT, shard, samples[shard.start : shard.stop], columns(shard), schema="corpus"
+            url,
+            LAYOUT,
+            shard,
+            samples[shard.start : shard.stop],
+            corpus_columns(shard),
+            schema="corpus",
         )
-
-
-def columns(shard: Shard) -> dict[str, list[object]]:
-    return corpus_columns(shard)
 
 
 def batches_of(dataset: EcgDataset, num_workers: int = 0) -> list[list[int]]:
@@ -59,17 +59,10 @@ def test_each_accepted_row_comes_once(corpus):
 
 def test_order_depends_on_seed_and_epoch_alone(corpus):
     def order(seed: int, epoch: int) -> list[int]:
-        return flat(
-            batches_of(EcgDataset(corpus, seed=seed, batch_size=BATCH, place=Place(epoch)))
-        )
+        return flat(batches_of(EcgDataset(corpus, seed=seed, batch_size=BATCH, place=Place(epoch))))
 
     assert order(1, 0) == order(1, 0)
     assert len({tuple(order(seed, epoch)) for seed, epoch in [(1, 0), (1, 1), (2, 0)]}) == 3
-
-
-def test_workers_change_nothing(corpus):
-    alone = batches_of(EcgDataset(corpus, seed=1, batch_size=BATCH))
-    assert batches_of(EcgDataset(corpus, seed=1, batch_size=BATCH), num_workers=2) == alone
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 5])
@@ -101,7 +94,7 @@ def test_resuming_gives_the_uninterrupted_tail(corpus, position, world_size):
     assert rank_batches(Place(2, position)) == [batches[done:] for batches in whole]
 
 
-def test_resuming_with_workers_gives_the_same_tail(corpus):
+def test_workers_change_nothing_even_when_resuming(corpus):
     whole = batches_of(EcgDataset(corpus, seed=4, batch_size=BATCH))
     resumed = EcgDataset(corpus, seed=4, batch_size=BATCH, place=Place(0, 3 * BATCH))
     assert batches_of(resumed, num_workers=2) == whole[3:]
@@ -151,7 +144,4 @@ def test_neighbours_in_the_order_are_not_neighbours_in_the_store():
 
 def test_the_order_never_changes():
     order = epoch_order(np.arange(12) // 2, seed=5, epoch=1, block_rows=4)
-    assert order.tolist() == GOLDEN
-
-
-GOLDEN: list[int] = []
+    assert order.tolist() == [5, 0, 10, 11, 8, 6, 4, 1, 7, 3, 2, 9]

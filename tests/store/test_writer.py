@@ -241,7 +241,7 @@ def test_a_layout_is_read_back(tmp_path):
 
 
 def test_objects_above_64_mib_are_refused_when_the_layout_is_made():
-    with pytest.raises(SpecificationError, match="use at most 2729 rows"):
+    with pytest.raises(SpecificationError, match="use at most 2720 rows"):
         SignalLayout(10_000, 1024, 102.4, 4096, 16)
     SignalLayout(10_000, 1024, 102.4, 2720, 16)
     with pytest.raises(SpecificationError, match="multiple of rows_per_chunk"):

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.deepspeed
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).with_name("deepspeed_cases.py")
 TORCHRUN = (
-    "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", "2",
-    "--master-addr", "127.0.0.1", "--master-port", "0",
+    "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+    "--nproc-per-node", "2",
 )  # fmt: skip
 
 
@@ -47,8 +47,8 @@ def finish(process, timeout=240):
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        process.terminate()
-        stdout, stderr = process.communicate(timeout=60)
+        process.terminate()  # torchrun ends its ranks
+        stdout, stderr = process.communicate()
         pytest.fail(f"timed out\n{stdout}\n{stderr}")
     return stdout, stderr
 
@@ -145,12 +145,13 @@ def test_sigterm_ends_two_ranks_at_one_step_with_a_checkpoint(tmp_path):
     process = start("endless", tmp_path, *TORCHRUN)
     log = tmp_path / "log.jsonl"
     limit = time.monotonic() + 120
-    while not (log.exists() and len(log.read_text().splitlines()) > 5):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < limit
+    while process.poll() is None and time.monotonic() < limit:
+        if log.exists() and len(log.read_text().splitlines()) > 5:
+            break
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    finish(process, timeout=60)
+    _, stderr = finish(process, timeout=60)
+    assert log.exists(), stderr
 
     results = [json.loads((tmp_path / f"ended-rank{rank}.json").read_text()) for rank in (0, 1)]
     assert results[0] == results[1]

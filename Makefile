@@ -1,0 +1,48 @@
+# Two commands on a bare machine: `make demo` and `make test`. Python 3.11+, make, a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCE ?= simulated
+DEMO ?= demo
+PYTEST := $(BIN)/python -m pytest -q
+WEIGHTS := build/weights
+
+.PHONY: install demo test test-fast test-s3 test-faults lint weights clean
+
+install: $(STAMP)
+
+# One pip call: a second one may undo the pins of the first.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/ecgtwin demo --source $(SOURCE) --out $(DEMO) $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-fast: $(STAMP)
+	$(PYTEST) tests
+
+# All but Ceph: fast + Ray + DeepSpeed + moto + one round of each fault.
+test: $(STAMP)
+	$(PYTEST) -m "not gpu and not rgw and not slow" tests
+
+# The same S3 tests against Ceph RGW from Debian packages (root, once: apt-get).
+test-s3: $(STAMP)
+	scripts/rgw.sh -- $(PYTEST) -m "s3 or rgw" tests
+
+test-faults: $(STAMP)
+	ECGTWIN_FAULT_ROUNDS=20 $(PYTEST) -m faults tests
+
+# The shipped weights, from nothing: about an hour and a half on two cores.
+weights: $(STAMP)
+	scripts/weights.sh $(WEIGHTS)
+
+clean:
+	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache

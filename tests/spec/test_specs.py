@@ -1,0 +1,147 @@
+"""Specifications: strict, frozen, and errors that name the field, what was found and allowed."""
+
+import math
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.cohort import CohortSpec, ConditionSpec, RateRange, resolve_condition
+from ecgtwin.spec.condition import CardiacCondition, Statement, condition_from_columns
+from ecgtwin.spec.model import VaeSpec, preset
+from ecgtwin.spec.recipe import load_recipe
+from ecgtwin.spec.shard import cut_shards
+from ecgtwin.spec.template import write_template
+
+
+@pytest.fixture
+def template(tmp_path):
+    path = tmp_path / "cohort.yaml"
+    write_template(path, corpus="corpus", checkpoint="tiny", url="cohort")
+    return path
+
+
+def changed(template, old, new):
+    text = template.read_text()
+    assert old in text
+    template.write_text(text.replace(old, new))
+    return template
+
+
+def test_the_template_is_a_valid_commented_specification(template):
+    spec = CohortSpec.from_yaml(template)
+    assert sum(len(entry.rates()) for entry in spec.conditions) == 9
+    assert template.read_text().count("#") > 10
+    with pytest.raises(SpecificationError, match="exists"):
+        write_template(template, corpus="c", checkpoint="t", url="u")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("replicates: 2", "replicate: 2", ["replicate: unknown key", "replicates"]),
+        ("count: 5}", "cuont: 5}", ["cuont"]),
+        (
+            "heart_rate_bpm: 70",
+            "heart_rate_bpm: 0",
+            ["conditions.2.heart_rate_bpm", "20", "found 0"],
+        ),
+        ("age_years: own", "age_years: 900", ["conditions.2.age_years", "120", "found 900"]),
+        ("sex: own", "sex: f", ["conditions.2.sex", "female", "found 'f'"]),
+        ("rows_per_shard: 16", "rows_per_shard: 20", ["multiple", "16"]),
+        ("split: test", "split: tset", ["patients", "test"]),
+        ("version: 1", "version: 2", ["version", "found 2"]),
+        ("corpus: corpus", "# corpus", ["corpus: is required"]),
+        ("replicates: 2", "replicates: [", ["is not YAML"]),
+    ],
+)
+def test_mistakes_are_named(template, old, new, parts):
+    with pytest.raises(SpecificationError) as caught:
+        CohortSpec.from_yaml(changed(template, old, new))
+    for part in parts:
+        assert part in str(caught.value), str(caught.value)
+    assert str(template) in str(caught.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(SpecificationError, match="cannot be read") as caught:
+        CohortSpec.from_yaml(tmp_path / "nothing.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_digest_covers_what_is_made_and_nothing_else(template):
+    data = yaml.safe_load(template.read_text())
+    spec = CohortSpec.parse(data, origin="test")
+
+    def digest(**changes):
+        return CohortSpec.parse({**data, **changes}, origin="test").bytes_digest()
+
+    elsewhere = {**data["output"], "url": "s3://bucket/other"}
+    assert digest(run={"num_workers": 7}) == spec.bytes_digest()
+    assert digest(output=elsewhere) == spec.bytes_digest()
+    for changes in (
+        {"seed": 1},
+        {"replicates": 3},
+        {"sampling": {"num_steps": 3}},
+        {"batch_rows": 8},
+        {"output": {**data["output"], "rows_per_shard": 32}},
+        {"patients": {"split": "test", "count": 3}},
+    ):
+        assert digest(**changes) != spec.bytes_digest()
+
+
+def test_statements_are_canonical_and_certainties_stay_apart():
+    assert Statement.model_validate(" Sinus  RHYTHM ").code == "sinus rhythm"
+    digests = {
+        CardiacCondition(statements=({"code": "mi", "certainty": word},)).digest()
+        for word in ("definite", "possible", "negated")
+    }
+    assert len(digests) == 3
+
+
+def test_unknown_is_none_and_not_a_number():
+    columns = {
+        "statements": [["sinus rhythm"]],
+        "certainties": [["possible"]],
+        "heart_rate_bpm": [math.nan],
+        "age_years": [None],
+        "sex": ["unknown"],
+    }
+    condition = condition_from_columns(columns, 0)
+    assert condition.heart_rate_bpm is None
+    assert condition.age_years is None
+    assert condition.statements[0].certainty == "possible"
+
+
+def test_own_values_are_the_patients():
+    own = CardiacCondition(age_years=71, sex="female", heart_rate_bpm=50)
+    spec = ConditionSpec(statements=("atrial fibrillation",), age_years="own", sex="male")
+    resolved = resolve_condition(spec, 120.0, own)
+    assert (resolved.age_years, resolved.sex, resolved.heart_rate_bpm) == (71, "male", 120)
+    assert resolve_condition(spec, None, own).heart_rate_bpm is None
+
+
+def test_rate_range_includes_both_ends():
+    assert RateRange(start=45, stop=150, count=4).values() == [45, 80, 115, 150]
+
+
+@given(st.integers(0, 5000), st.integers(1, 700))
+def test_shards_partition_the_rows(num_rows, rows_per_shard):
+    shards = cut_shards(num_rows, rows_per_shard)
+    rows = [row for shard in shards for row in range(shard.start, shard.stop)]
+    assert rows == list(range(num_rows))
+    assert [shard.index for shard in shards] == list(range(len(shards)))
+    assert all(0 < len(shard) <= rows_per_shard for shard in shards)
+
+
+def test_recipes_and_presets_are_found_by_name_or_refused():
+    for name in ("tiny", "tiny-continue"):
+        assert preset(load_recipe(name).preset).preset == "tiny"
+    with pytest.raises(SpecificationError, match="tiny"):
+        preset("huge")
+    with pytest.raises(SpecificationError, match="cannot be read"):
+        load_recipe("nothing")
+    with pytest.raises(ValueError, match="16 times"):
+        VaeSpec(num_samples=1000)
