@@ -52,8 +52,10 @@ def measure_cohort(url: str, *, say: Callable[[str], None]) -> MeasuredCohort:
     cohort = Cohort(url)
     if not len(cohort):
         raise SpecificationError(f"{url} has no committed ECGs yet; run `ecgtwin generate` first")
-    spec = CohortSpec.parse(cohort.description["specification"], origin=f"{url}/cohort.json")
-    spec = spec.model_copy(update={"output": spec.output.model_copy(update={"url": url})})
+    stored = cohort.description["specification"]
+    spec = CohortSpec.parse(
+        {**stored, "output": {**stored["output"], "url": url}}, origin=f"{url}/cohort.json"
+    )
     resolved, twin = resolve_cohort(spec), EcgTwin.load(spec.checkpoint)
     inputs = _gather(cohort, Corpus(spec.corpus), resolved, twin)
     results = evaluate(inputs)
@@ -71,7 +73,9 @@ def write_cohort_report(
 ) -> None:
     """Write the report as HTML at ``path`` and its figures as ``results.json`` beside it."""
     plan = measured.resolved.plan
+    source = Corpus(plan.spec.corpus).description.get("source")
     about = {
+        "source": str(source.get("name", "")) if isinstance(source, Mapping) else None,
         "version": version("ecgtwin"),
         "corpus": plan.spec.corpus,
         "checkpoint": plan.spec.checkpoint,
@@ -172,7 +176,9 @@ def _drawings(measured: MeasuredCohort) -> ReportDrawings:
     requested, measured_bpm = _rates(measured)
     error = np.nan_to_num(np.abs(requested - measured_bpm), nan=np.inf)
     captions = [
-        f"Twin, {state}: requested {rate:.0f} bpm"
+        f"Twin, {state}, "
+        + ("rate left open" if np.isnan(rate) else f"{rate:.0f} bpm")
+        + ": as asked"
         for state, rate in zip(inputs.twin_state, requested, strict=True)
     ]
     person = 0

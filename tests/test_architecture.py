@@ -36,7 +36,6 @@ HOMES = {
     "s3fs": ("store/",),
     "botocore": ("store/",),
     "aiobotocore": ("store/",),
-    "matplotlib": ("plots/",),
     "safetensors": ("twin/checkpoint.py", "training/state.py"),
     "tqdm": ("progress.py",),
     "xarray": ("demo.py",),

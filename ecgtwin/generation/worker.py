@@ -18,8 +18,10 @@ from ecgtwin.signals.beats import Measurement, measure
 from ecgtwin.signals.leads import limb_residual_mv
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
+from ecgtwin.store.objects import is_s3, local_path
 from ecgtwin.store.reader import to_mv
 from ecgtwin.store.writer import quantise, write_shard
+from ecgtwin.twin.checkpoint import SHIPPED
 from ecgtwin.twin.twin import EcgTwin
 
 _FIRST_ATTEMPT = 0
@@ -43,7 +45,7 @@ class GenerateShard:
     """Work: loads the twin and the plan on its first call in a process."""
 
     def __init__(self, spec: CohortSpec, *, mixed_numerics: bool = False) -> None:
-        self._spec = spec
+        self._spec = _with_absolute_paths(spec)
         self._mixed_numerics = mixed_numerics
         self._loaded: tuple[EcgTwin, ResolvedCohort] | None = None
 
@@ -66,6 +68,22 @@ class GenerateShard:
         mine = fingerprint(twin.device, batch_rows=self._spec.batch_rows)
         agree_on_numerics(cohort.url, mine, mixed=self._mixed_numerics)
         return twin, cohort
+
+
+def _with_absolute_paths(spec: CohortSpec) -> CohortSpec:
+    """Return ``spec`` for a worker that may run in another folder of the same machine."""
+    checkpoint = spec.checkpoint
+    output = spec.output.model_copy(update={"url": _absolute(spec.output.url)})
+    return spec.model_copy(
+        update={
+            "checkpoint": checkpoint if checkpoint in SHIPPED else _absolute(checkpoint),
+            "output": output,
+        }
+    )
+
+
+def _absolute(url: str) -> str:
+    return url if is_s3(url) else str(local_path(url).absolute())
 
 
 def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> ShardResult:

@@ -55,7 +55,7 @@ class BaseExtractor(nn.Module):
         self.leave = nn.Sequential(
             nn.LayerNorm(sizes.width), nn.Linear(sizes.width, sizes.base_width)
         )
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
+        self.log_scale = nn.Parameter(torch.full((1,), math.log(1 / INITIAL_TEMPERATURE)))
 
     def forward(
         self,

@@ -1,1 +1,1 @@
-"""Floor 4: draws what evaluation measured. Home of matplotlib."""
+"""Floor 4: draws what evaluation measured, as SVG and HTML."""

@@ -143,7 +143,7 @@ NEAREST = Group(
     (
         Figure(
             "nearest.twins_median", "Twins", "", 3,
-            "Median correlation of a twin's beat with the most similar training record; 1 is a copy.",
+            "Median correlation of a twin's beat with its nearest training record; 1 is a copy.",
         ),
         Figure(
             "nearest.unseen_median", "Corpus records that no training saw", "", 3,

@@ -16,6 +16,8 @@ LEFT, TOP, SIDE = 56.0, 14.0, 330.0  # the square plot; the legend stands to its
 LEGEND = 225.0  # the width of one of its two columns
 WIDTH, HEIGHT = LEFT + SIDE + 22.0 + 2 * LEGEND, 400.0
 
+OTHERS = " other states"
+
 Point = tuple[float, float | None, str]  # requested, measured, state
 
 
@@ -28,8 +30,9 @@ def rate_scatter(
 ) -> str:
     """Return a plot of measured against requested heart rate with the line of identity.
 
-    Points are coloured by state, the rarest of more than eight alike. Twins without a measurable rate (None) stand as ticks under the
-    plot, at the rate they were asked for. ``band_bpm`` shades an error of that size.
+    Points are coloured by state, the rarest of more than eight alike. Twins without a measurable
+    rate (None) stand as ticks under the plot, at the rate they were asked for. ``band_bpm`` shades
+    an error of that size.
     """
     points = [
         (float(asked), None if found is None or not math.isfinite(found) else float(found), state)
@@ -41,8 +44,9 @@ def rate_scatter(
     values = [asked for asked, _, _ in points] + [found for _, found, _ in points if found]
     low, high = 10 * math.floor(min(values) / 10 - 0.5), 10 * math.ceil(max(values) / 10 + 0.5)
     scale = SIDE / (high - low)
-    ranked = Counter(state for _, _, state in points).most_common()
-    colours = dict(zip((state for state, _ in ranked), COLOURS, strict=False))
+    ranked = Counter(state for _, _, state in points)
+    order = sorted(ranked, key=lambda state: (state.endswith(OTHERS), -ranked[state]))
+    colours = dict(zip(order, COLOURS, strict=False))
     parts = [
         _frame(low, high, scale),
         _identity(low, high, scale, band_bpm),
@@ -164,7 +168,7 @@ def _named(states: Sequence[str]) -> list[str]:
     if len(common) <= len(COLOURS):
         return list(states)
     kept = set(common[: len(COLOURS) - 1])
-    other = f"{len(common) - len(kept)} other states"
+    other = f"{len(common) - len(kept)}{OTHERS}"
     return [state if state in kept else other for state in states]
 
 

@@ -80,6 +80,8 @@ td.number, th.number { text-align: right; padding-right: 18px; white-space: nowr
   font-variant-numeric: tabular-nums; }
 td.number { font-weight: 600; }
 .missing, td.number.missing { color: #8a5a00; font-weight: 400; }
+table.plain td:first-child { min-width: 62mm; }
+table.plain th.number { white-space: normal; }
 table.group { table-layout: fixed; }
 table.group th:first-child { width: 25%; }
 table.group th:nth-child(2) { width: 13%; }

@@ -111,6 +111,7 @@ def state_table(results: Results) -> str:
     rows = mappings_at(results, "states")
     if not rows:
         return head + paragraph(f"By state: {ABSENT}, {reason_at(results, 'states')}.")
+    rows = sorted(rows, key=lambda row: -float(str(row.get("num_twins") or 0)))
     return head + _listing(rows, STATE_COLUMNS)
 
 

@@ -22,6 +22,7 @@ T_WAVE_S = 0.42  # a T wave peaks no later than this after its R peak
 T_WAVE_SHARE = 0.5  # of the slope of its QRS complex is the most a T wave reaches
 LEVEL_S = 1.7  # some beat lies in a window this long
 LEVEL_WINDOWS = 7
+LEAST_LEVEL = 0.2  # of the largest slope: in a long pause the usual height is not that of noise
 MAX_LEAD_SHARE = 4.0  # one lead counts at most this many times the median lead: loose electrodes
 THRESHOLD = 0.3  # of the usual QRS height, without noise ...
 THRESHOLD_RISE = 1.8  # ... and how it rises with the slope of the quieter quarter
@@ -195,7 +196,7 @@ def _level(slope: NDArray[np.float64], sampling_rate_hz: float) -> NDArray[np.fl
     highest = np.array([slope[int(start) : int(start) + width].max() for start in starts])
     usual = ndimage.median_filter(highest, size=2 * LEVEL_WINDOWS - 1, mode="reflect")
     local = np.interp(np.arange(len(slope)), starts + width / 2, usual)
-    level: NDArray[np.float64] = np.maximum(local, 1e-9 * slope.max())
+    level: NDArray[np.float64] = np.maximum(local, LEAST_LEVEL * slope.max())
     return level
 
 

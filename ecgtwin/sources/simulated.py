@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ecgtwin.errors import SpecificationError
 from ecgtwin.signals.leads import derive_limb_leads
 from ecgtwin.signals.record import EcgRecord
-from ecgtwin.sources.anatomy import NUM_WAVES, P_WAVES, QRS_WAVES, Anatomy, draw_anatomy
-from ecgtwin.sources.beat_shape import (
+from ecgtwin.sources.simulation.anatomy import NUM_WAVES, P_WAVES, QRS_WAVES, Anatomy, draw_anatomy
+from ecgtwin.sources.simulation.beat_shape import (
     BeatShape,
     ectopic_beat,
     left_bundle_branch_block,
@@ -24,7 +24,7 @@ from ecgtwin.sources.beat_shape import (
     sinus_beat,
     without_p,
 )
-from ecgtwin.sources.rhythm import Beats, draw_beats, with_ectopic_beats
+from ecgtwin.sources.simulation.rhythm import Beats, draw_beats, with_ectopic_beats
 from ecgtwin.sources.source import Reject, SourceRow
 from ecgtwin.spec.condition import CardiacCondition, Statement
 

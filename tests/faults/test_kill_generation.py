@@ -214,7 +214,7 @@ def test_actors_killed_at_each_step_are_replaced_and_the_same_run_finishes(
     command.check(undisturbed)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_process_killed_at_a_random_moment_is_gone_on_from(
     inputs: Path, tmp_path: Path, undisturbed: dict[str, bytes], seed: int
 ) -> None:

@@ -1,5 +1,6 @@
 """A shard is a function of the plan: not of its neighbours, of who makes it, or how often."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_work_travels_without_its_networks(inputs: Path, tmp_path: Path) -> None
     work(cohort.plan.shards()[0])
     assert len(pickle.dumps(work)) < 10_000
     assert pickle.loads(pickle.dumps(work))(cohort.plan.shards()[1]).num_rows == 4
+
+
+def test_a_worker_in_another_folder_finds_relative_paths(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(inputs)
+    spec = make_spec(inputs, os.path.relpath(tmp_path / "cohort"), checkpoint="twin")
+    cohort = write_plan(resolve_cohort(spec))
+    work = GenerateShard(spec)
+    monkeypatch.chdir(tmp_path)
+    work(cohort.plan.shards()[0])
+    assert (tmp_path / "cohort" / "manifest" / "shard-000000000.parquet").exists()
 
 
 def test_a_row_that_is_not_finite_keeps_its_place_and_is_not_accepted(

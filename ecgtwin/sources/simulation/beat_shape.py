@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.sources.anatomy import (
+from ecgtwin.sources.simulation.anatomy import (
     BASAL,
     LATERAL,
     P_WAVES,

@@ -1,0 +1,1 @@
+"""Parts of the simulated population: anatomy, rhythm, the shape of a beat."""
