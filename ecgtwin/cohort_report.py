@@ -236,7 +236,7 @@ def _training_rows(twin: EcgTwin, log: Path | None) -> list[dict[str, object]]:
                 "start": twin.provenance.get("start_from") or "nothing",
                 "steps": stage["steps"],
                 "first_loss": losses[0][1] if losses else None,
-                "last_loss": stage["loss"],
+                "last_loss": losses[-1][1] if losses else None,
                 "losses": losses,
             }
         )

@@ -104,12 +104,7 @@ def _finish(
 ) -> None:
     twin = inputs.twin
     stages = {
-        result.stage: {
-            "steps": result.summary.step,
-            "stopped": result.summary.stopped,
-            "loss": result.summary.loss,
-            "validation": result.validation,
-        }
+        result.stage: {"steps": result.summary.step, "validation": result.validation}
         for result in results
     }
     provenance = {

@@ -12,7 +12,8 @@ from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import CORPUS_COLUMNS, SignalLayout
-from ecgtwin.store.objects import join
+from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.s3 import filesystem
 from ecgtwin.store.writer import create_signals, write_shard
 from tests.tiny import tiny_twin
 
@@ -102,4 +103,13 @@ def objects_under(url: str) -> dict[str, bytes]:
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.relative_to(root).parts[0] != "runs"
+    }
+
+
+def s3_objects_under(url: str) -> dict[str, bytes]:
+    """Return what ``objects_under`` does, of a cohort on S3."""
+    root = url.removeprefix("s3://") + "/"
+    names = [str(name).removeprefix(root) for name in filesystem().find(root)]
+    return {
+        name: read_object(join(url, name)) for name in sorted(names) if not name.startswith("runs/")
     }

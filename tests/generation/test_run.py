@@ -1,13 +1,14 @@
 """A whole run: planned minus committed, the same cohort whoever makes it, failures reported."""
 
 import json
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from ecgtwin.errors import CohortMismatchError
+from ecgtwin.errors import CohortMismatchError, StoreError
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Outcome, Work
 from ecgtwin.executors.ray_executor import RayExecutor
@@ -15,7 +16,7 @@ from ecgtwin.generation.run import describe_plan, generate_cohort
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.reader import Cohort
 from ecgtwin.store.verify import verify
-from tests.generation.corpora import make_spec, objects_under
+from tests.generation.corpora import make_spec, objects_under, s3_objects_under
 
 
 class Backwards:
@@ -139,3 +140,39 @@ def test_a_refusal_inside_a_worker_ends_the_run_as_itself(inputs: Path, tmp_path
     numerics.write_text(json.dumps(json.loads(numerics.read_text()) | {"torch": "1.0"}))
     with pytest.raises(CohortMismatchError, match="torch is"):
         generate_cohort(spec, executor=RayExecutor(2))
+
+
+@pytest.mark.s3
+def test_a_run_to_s3_cut_off_and_finished_makes_the_same_cohort(
+    inputs: Path, tmp_path: Path, s3_url: str
+) -> None:
+    here = make_spec(inputs, tmp_path / "here")
+    there = make_spec(inputs, f"{s3_url}/{secrets.token_hex(4)}/cohort")
+    generate_cohort(here, executor=LocalExecutor())
+    assert not generate_cohort(there, executor=Backwards(1)).is_complete
+    assert generate_cohort(there, executor=LocalExecutor()).is_complete
+    assert s3_objects_under(there.output.url) == objects_under(here.output.url)
+    other = make_spec(inputs, there.output.url, seed=1)
+    with pytest.raises(CohortMismatchError, match="another specification"):
+        generate_cohort(other, executor=LocalExecutor())
+
+
+@pytest.mark.s3
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_ray_workers_make_the_same_cohort_on_s3(
+    inputs: Path, tmp_path: Path, s3_url: str
+) -> None:
+    """Keys and endpoint are set here after the cluster was started; the workers have them."""
+    here = make_spec(inputs, tmp_path / "here")
+    there = make_spec(inputs, f"{s3_url}/{secrets.token_hex(4)}/cohort")
+    generate_cohort(here, executor=LocalExecutor())
+    assert generate_cohort(there, executor=RayExecutor(2)).is_complete
+    assert s3_objects_under(there.output.url) == objects_under(here.output.url)
+
+
+@pytest.mark.s3
+def test_a_missing_bucket_is_named_before_anything_is_made(inputs: Path, s3_url: str) -> None:
+    spec = make_spec(inputs, f"{s3_url}-that-is-not-there/cohort")
+    with pytest.raises(StoreError, match="that-is-not-there"):
+        generate_cohort(spec, executor=LocalExecutor())

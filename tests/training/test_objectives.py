@@ -1,0 +1,180 @@
+"""The three losses against closed forms, and that what must not matter does not."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ecgtwin.models.condition_tokens import ConditionBatch
+from ecgtwin.spec.condition import CardiacCondition
+from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe, VaeRecipe
+from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.data import (
+    DenoiserBatches,
+    LatentRows,
+    PairBatches,
+    Slice,
+    TrainingRows,
+    VaeBatches,
+    latent_statistics,
+)
+from ecgtwin.training.objectives import (
+    BaseExtractorObjective,
+    DenoiserObjective,
+    VaeObjective,
+    condition_of,
+)
+from tests.tiny import TINY, tiny_twin
+
+TRAINING = TrainingSpec()
+DENOISER = DenoiserRecipe(training=TRAINING)
+EXTRACTOR = BaseExtractorRecipe(training=TRAINING)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    random = np.random.default_rng(0)
+    patients = [f"p{index // 2}" for index in range(16)] + ["alone"]
+    conditions = [
+        CardiacCondition(statements=("sinus rhythm",), heart_rate_bpm=50 + index, sex="male")
+        for index in range(17)
+    ]
+    samples = random.standard_normal((17, 8, 1024)).astype(np.float32)
+    return TrainingRows(samples, conditions, patients)
+
+
+@pytest.fixture(scope="module")
+def latents(rows):
+    return LatentRows.of(rows, tiny_twin())
+
+
+def whole(total):
+    return Slice(total, 0, total)
+
+
+def batches_of(kind, rows, latents, part, seed=3):
+    if kind == "vae":
+        return VaeBatches(rows, latent_shape=(4, 64), seed=seed, part=part)
+    if kind == "pairs":
+        return PairBatches(latents, EXTRACTOR, seed=seed, part=part)
+    return DenoiserBatches(latents, DENOISER, seed=seed, part=part)
+
+
+@pytest.mark.parametrize("kind", ["vae", "pairs", "denoiser"])
+def test_ranks_share_the_batch_that_one_rank_would_have(kind, rows, latents):
+    one = batches_of(kind, rows, latents, whole(8))(5)
+    shares = [batches_of(kind, rows, latents, Slice.of_rank(8, rank, 2))(5) for rank in range(2)]
+    for key, value in one.items():
+        joined = torch.cat([share[key] for share in shares])
+        torch.testing.assert_close(joined, value, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["vae", "pairs", "denoiser"])
+def test_a_step_follows_from_seed_and_number(kind, rows, latents):
+    first, again = (batches_of(kind, rows, latents, whole(8)) for _ in range(2))
+    first(0)
+    for key, value in first(7).items():
+        torch.testing.assert_close(again(7)[key], value, equal_nan=True)
+    other = batches_of(kind, rows, latents, whole(8), seed=4)(7)
+    assert any(not torch.equal(other[key], value) for key, value in again(7).items())
+
+
+def test_a_single_recording_is_never_its_own_reference(latents):
+    batches = DenoiserBatches(
+        latents, DenoiserRecipe(training=TRAINING, base_dropout=0), seed=0, part=whole(256)
+    )
+    batch = batches(0)
+    alone = torch.isclose(batch["latent_BCF"], latents.latents_BCF[16]).all(dim=(1, 2))
+    assert 5 < int(alone.sum()) < 80
+    assert torch.equal(batch["has_base_B"], ~alone)
+
+
+def test_dropout_is_drawn_per_sample_at_its_rate(latents):
+    recipe = DenoiserRecipe(
+        training=TRAINING, base_dropout=0.3, condition_dropout=0.2, field_dropout=0.5
+    )
+    batch = DenoiserBatches(latents, recipe, seed=0, part=whole(4000))(0)
+    assert float(batch["is_told_B"].float().mean()) == pytest.approx(0.8, abs=0.03)
+    assert float(batch["rate_B"].isnan().float().mean()) == pytest.approx(0.5, abs=0.03)
+    assert float((batch["sex_B"] == -1).float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_vae_loss_of_a_silent_decoder_is_the_mean_absolute_sample():
+    vae = tiny_twin().vae
+    for parameter in vae.decoder.parameters():
+        parameter.zero_()
+    recipe = VaeRecipe(training=TRAINING, kl_weight=0, slope_weight=0)
+    samples = torch.randn(2, 8, 1024)
+    out = VaeObjective(vae, recipe)({"samples_BLT": samples, "noise_BCF": torch.zeros(2, 4, 64)})
+    assert float(out["loss"]) == pytest.approx(float(samples.abs().mean()), rel=1e-5)
+    for parameter in vae.encoder.parameters():
+        parameter.zero_()
+    mean_zero_variance_one = VaeObjective(vae, VaeRecipe(training=TRAINING, kl_weight=1.0))
+    out = mean_zero_variance_one({"samples_BLT": samples, "noise_BCF": torch.zeros(2, 4, 64)})
+    assert float(out["kl"]) == pytest.approx(0, abs=1e-6)
+
+
+def pair_batch(latents, num):
+    return PairBatches(latents, EXTRACTOR, seed=0, part=whole(num))(0)
+
+
+def test_contrastive_loss_is_log_n_when_everybody_looks_alike(latents):
+    extractor = tiny_twin().base_extractor
+    extractor.enter.weight.zero_()
+    batch = pair_batch(latents, 8)
+    batch["person_B"] = torch.arange(8)
+    for key in list(batch):
+        if key.startswith(("reference_", "target_")) and not key.endswith("latent_BCF"):
+            batch[key] = batch[key][:1].expand_as(batch[key])
+    batch["is_told_B"] = torch.ones(8, dtype=torch.bool)
+    out = BaseExtractorObjective(extractor, EXTRACTOR)(batch)
+    assert float(out["loss"]) == pytest.approx(math.log(8), abs=1e-3)
+
+
+def test_rows_of_one_person_are_not_each_others_negatives(latents):
+    extractor = tiny_twin().base_extractor
+    extractor.enter.weight.zero_()
+    batch = pair_batch(latents, 8)
+    for key in list(batch):
+        if key.startswith(("reference_", "target_")) and not key.endswith("latent_BCF"):
+            batch[key] = batch[key][:1].expand_as(batch[key])
+    batch["is_told_B"] = torch.ones(8, dtype=torch.bool)
+    batch["person_B"] = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    out = BaseExtractorObjective(extractor, EXTRACTOR)(batch)
+    assert float(out["loss"]) == pytest.approx(math.log(5), abs=1e-3)
+
+
+def test_temperature_is_clamped(latents):
+    extractor = tiny_twin().base_extractor
+    extractor.log_scale.fill_(20.0)
+    recipe = BaseExtractorRecipe(training=TRAINING, max_scale=50)
+    out = BaseExtractorObjective(extractor, recipe)(pair_batch(latents, 4))
+    assert float(out["scale"]) == 50
+
+
+def test_denoiser_loss_of_a_silent_network_is_the_targets_power(latents):
+    denoiser = tiny_twin().denoiser
+    denoiser.head.weight.zero_()
+    denoiser.head.bias.zero_()
+    batch = DenoiserBatches(latents, DENOISER, seed=0, part=whole(16))(0)
+    out = DenoiserObjective(denoiser, DENOISER)(batch)
+    power = (batch["noise_BCF"] - batch["latent_BCF"]).square().mean()
+    assert float(out["loss"]) == pytest.approx(float(power), rel=1e-5)
+
+
+def test_conditions_survive_the_batch():
+    conditions = ConditionBatch.of(
+        [CardiacCondition(statements=("a", "b"), age_years=50)], text_width=TINY.text.width
+    )
+    entries = {f"x_{name}": getattr(conditions, name) for name in conditions.__slots__}
+    again = condition_of(entries, "x_")
+    for name in conditions.__slots__:
+        assert getattr(again, name) is getattr(conditions, name)
+
+
+def test_latent_statistics_are_per_channel():
+    first, second = torch.randn(400, 64) * 2 + 5, torch.randn(400, 64)
+    mean, scale = latent_statistics([torch.stack([first, second], dim=1)])
+    torch.testing.assert_close(mean[:, 0], torch.tensor([5.0, 0.0]), atol=0.1, rtol=0)
+    torch.testing.assert_close(scale[:, 0], torch.tensor([2.0, 1.0]), atol=0.1, rtol=0)

@@ -1,0 +1,145 @@
+"""A whole training run, tiny: from a corpus to a checkpoint, twice, and going on from it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ecgtwin.errors import CheckpointError, SpecificationError
+from ecgtwin.executors.local import LocalExecutor
+from ecgtwin.sources.ingest import ingest
+from ecgtwin.sources.simulated import SimulatedSource
+from ecgtwin.spec.ingest import IngestSpec
+from ecgtwin.spec.recipe import STAGES, load_recipe
+from ecgtwin.store.reader import Corpus
+from ecgtwin.training.data import TrainingRows
+from ecgtwin.training.run import TrainingJob, run_training
+from ecgtwin.twin.twin import EcgTwin
+
+
+def make_corpus(url, *, num_persons=12, visits=2, num_samples=1024):
+    settings = IngestSpec(
+        rows_per_shard=32, test_share=0.1, validation_share=0.3, num_samples=num_samples
+    )
+    source = SimulatedSource(1, num_persons, visits, sampling_rate_hz=102.4)
+    ingest(source, url, settings=settings, executor=LocalExecutor())
+    return url
+
+
+def short(recipe, num_steps):
+    stages = {
+        name: getattr(recipe, name).model_copy(
+            update={
+                "training": getattr(recipe, name).training.model_copy(
+                    update={"num_steps": num_steps, "batch_size": 4, "checkpoint_every": 2}
+                )
+            }
+        )
+        for name in STAGES
+    }
+    return recipe.model_copy(update=stages)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(str(tmp_path_factory.mktemp("run") / "corpus"))
+
+
+@pytest.fixture(scope="module")
+def job(corpus):
+    root = Path(corpus).parent
+    return TrainingJob(
+        recipe=short(load_recipe("tiny"), 3),
+        corpora=(corpus,),
+        out=str(root / "twin"),
+        folder=root / "training",
+        engine="torch",
+    )
+
+
+@pytest.fixture(scope="module")
+def results(job):
+    return run_training(job, rank=0)
+
+
+def test_every_network_moved_and_is_there(job, results):
+    assert [(result.stage, result.summary.step) for result in results] == [
+        (stage, 3) for stage in STAGES
+    ]
+    trained, fresh = EcgTwin.load(job.out), EcgTwin.untrained("tiny", seed=0)
+    for stage in STAGES:
+        pairs = zip(
+            trained.get_submodule(stage).parameters(),
+            fresh.get_submodule(stage).parameters(),
+            strict=True,
+        )
+        assert any((one - other).abs().max() > 1e-5 for one, other in pairs), stage
+    assert all(np.isfinite(list(result.validation.values())).all() for result in results)
+    lines = [json.loads(line) for line in (job.folder / "log.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == set(STAGES)
+
+
+def test_latents_of_the_training_rows_have_unit_variance(job, results, corpus):
+    rows = TrainingRows.read([Corpus(corpus)], "train")
+    latents = EcgTwin.load(job.out).vae.encode(torch.from_numpy(rows.samples_BLT))
+    torch.testing.assert_close(latents.mean(dim=(0, 2)), torch.zeros(16), atol=0.01, rtol=0)
+    torch.testing.assert_close(latents.std(dim=(0, 2)), torch.ones(16), atol=0.01, rtol=0)
+
+
+def test_the_same_command_again_changes_nothing(job, results):
+    digest = EcgTwin.load(job.out).digest
+    again = run_training(job, rank=0)
+    assert EcgTwin.load(job.out).digest == digest
+    assert [result.validation for result in again] == [result.validation for result in results]
+
+
+def test_another_recipe_does_not_go_on_from_this_folder(job, results):
+    other = TrainingJob(
+        recipe=short(load_recipe("tiny"), 4),
+        corpora=job.corpora,
+        out=job.out,
+        folder=job.folder,
+        engine="torch",
+    )
+    with pytest.raises(CheckpointError, match="recipe"):
+        run_training(other, rank=0)
+
+
+def test_going_on_keeps_the_latents_scale(job, results, tmp_path):
+    run_training(
+        TrainingJob(
+            recipe=short(load_recipe("tiny-continue"), 2),
+            corpora=job.corpora,
+            out=str(tmp_path / "twin"),
+            folder=tmp_path / "training",
+            start_from=job.out,
+            engine="torch",
+            half_precision_file=True,
+        ),
+        rank=0,
+    )
+    start, then = EcgTwin.load(job.out), EcgTwin.load(str(tmp_path / "twin"))
+    torch.testing.assert_close(
+        start.vae.latent_scale_C1, then.vae.latent_scale_C1, atol=1e-3, rtol=1e-3
+    )
+    assert then.provenance["start_from"] == job.out
+
+
+def test_what_does_not_fit_is_refused(job, tmp_path):
+    wrong_length = make_corpus(str(tmp_path / "short"), num_samples=512)
+    single = make_corpus(str(tmp_path / "single"), visits=1)
+    for url, words in ((wrong_length, "512 samples"), (single, "none with two records")):
+        with pytest.raises(SpecificationError, match=words):
+            run_training(
+                TrainingJob(
+                    recipe=job.recipe,
+                    corpora=(url,),
+                    out=str(tmp_path / "out"),
+                    folder=tmp_path / "folder",
+                    engine="torch",
+                ),
+                rank=0,
+            )
+    assert not (tmp_path / "out").exists()
