@@ -24,6 +24,8 @@ _LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 _OBJECT_STORE_BYTES = 100 * 1024**2  # results are small; shards go to the cohort, not through ray
 _IN_FLIGHT = 2  # one at work, one waiting, so that no actor waits for the driver
 _PATIENCE_S = 60.0  # without news, say which workers are missing
+_MAX_STARTS = 3
+_TOO_SLOW = "timed out during startup"
 _SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -256,16 +258,29 @@ def local_cluster(num_workers: int) -> Iterator[None]:
     if "RAY_AUTH_MODE" not in os.environ:
         defaults["RAY_AUTH_TOKEN"] = _token()  # where the mode is not set, ray then asks for it
     with _environment(defaults), _quiet_about_tokens():
-        ray.init(
-            num_cpus=num_workers,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address=_LOOPBACK,
-            logging_level=logging.WARNING,
-        )
+        _start(num_workers)
         try:
             yield
         finally:
+            ray.shutdown()
+
+
+def _start(num_workers: int) -> None:
+    """Start a cluster; on a busy machine its servers can miss ray's fixed deadline of 30 s."""
+    for start in range(1, _MAX_STARTS + 1):
+        try:
+            ray.init(
+                num_cpus=num_workers,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address=_LOOPBACK,
+                logging_level=logging.WARNING,
+            )
+            return
+        except Exception as error:  # ray raises no narrower class for this
+            if _TOO_SLOW not in str(error) or start == _MAX_STARTS:
+                raise
+            _log.warning("Ray did not start in time, start %d of %d", start, _MAX_STARTS)
             ray.shutdown()
 
 

@@ -240,12 +240,12 @@ def test_driver_and_actors_killed_at_random_moments_are_gone_on_from(
         first.wait_until(lambda: command.num_committed() >= 1)
         time.sleep(choose.uniform(0, 0.3))
         first.kill()
-        with command.started(pause_s=0.1) as second:  # what the first left may still be writing
-            awaited = command.num_committed() + 1
-            second.wait_until(lambda: command.num_committed() >= awaited)
-            time.sleep(choose.uniform(0, 0.3))
-            actors = second.actors()
-            if actors:
-                choose.choice(actors).kill()
-            assert second.wait() == 0, command.log.read_text()
+    with command.started(pause_s=0.1) as second:
+        awaited = command.num_committed() + 1
+        second.wait_until(lambda: command.num_committed() >= awaited)
+        time.sleep(choose.uniform(0, 0.3))
+        actors = second.actors()
+        if actors:
+            choose.choice(actors).kill()
+        assert second.wait() == 0, command.log.read_text()
     command.check(undisturbed)
