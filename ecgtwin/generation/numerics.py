@@ -11,6 +11,8 @@ from ecgtwin.store.commit import put_new
 from ecgtwin.store.objects import join, read_object
 
 _NAME = "numerics.json"
+# The bytes of an object depend on these too.
+_ENCODERS = ("ecgtwin", "numcodecs", "numpy", "pyarrow", "zarr")
 
 Fingerprint = dict[str, str | int | bool | None]
 
@@ -24,7 +26,7 @@ def settle_numerics() -> None:
 
 
 def fingerprint(device: torch.device, *, batch_rows: int) -> Fingerprint:
-    """Return what the low bits of a network's output depend on, beside weights and input."""
+    """Return what the bytes of a shard depend on, beside weights, plan and input."""
     on_gpu = device.type == "cuda"
     kind = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
     return {
@@ -32,7 +34,7 @@ def fingerprint(device: torch.device, *, batch_rows: int) -> Fingerprint:
         "torch": torch.__version__,
         "cuda": torch.version.cuda if on_gpu else None,
         "cudnn": _cudnn_version() if on_gpu else None,
-        "ecgtwin": version("ecgtwin"),
+        **{name: version(name) for name in _ENCODERS},
         "precision": "float32",
         "tf32": on_gpu
         and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),

@@ -136,7 +136,7 @@ def draw_rows(
             base_vectors[[request.patient_index for request in padded]],
             [request.condition for request in padded],
             standard_normal(keys, twin.latent_shape).astype(np.float32),
-            plan.spec.sampling,
+            plan.spec.sampling or twin.spec.sampling,
         )
         drawn.append(samples_mv[: len(batch)])
     return np.concatenate(drawn)

@@ -90,7 +90,7 @@ class CohortSpec(Spec):
     seed: int = Field(default=0, ge=0)
     share_noise: bool = False
     batch_rows: int = Field(default=32, ge=1)  # rows sampled together: part of the numerics
-    sampling: SamplingSpec = SamplingSpec()
+    sampling: SamplingSpec | None = None  # None: the checkpoint's own
     output: OutputSpec
     run: RunSpec = RunSpec()
 

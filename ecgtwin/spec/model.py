@@ -72,10 +72,17 @@ class TwinSpec(Spec):
     text: TextSpec = TextSpec()
     base_extractor: BaseExtractorSpec = BaseExtractorSpec()
     denoiser: DiTSpec = DiTSpec()
-    sampling: SamplingSpec = SamplingSpec()
+    sampling: SamplingSpec = SamplingSpec()  # what a cohort is drawn with unless it says otherwise
 
 
-PRESETS = {"tiny": TwinSpec(preset="tiny", sampling_rate_hz=102.4)}
+PRESETS = {
+    "tiny": TwinSpec(
+        preset="tiny",
+        sampling_rate_hz=102.4,
+        # Ten guided steps: twenty evaluations an ECG.
+        sampling=SamplingSpec(num_steps=10, guidance_scale=2.5),
+    )
+}
 
 
 def preset(name: str) -> TwinSpec:

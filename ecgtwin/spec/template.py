@@ -38,6 +38,9 @@ replicates: 2                         # different noise, otherwise the same
 seed: 0
 share_noise: false                    # true: the same noise in every condition of a person
 
+# How twins are drawn; without this, as the checkpoint says.
+# sampling: {{sampler: euler, num_steps: 10, guidance_scale: 2.5}}
+
 output:
   url: {url}                      # a folder or s3://bucket/path
   rows_per_shard: 16                  # rows that one worker writes as one object
