@@ -93,14 +93,18 @@ def rate_figure(results: Results) -> str:
     states = list_at(results, "heart_rate.states") or ["all states"] * len(asked)
     if not asked or len(asked) != len(found) or len(states) != len(asked):
         return ""
+    # A twin of which no rate was requested has no place in the plot.
+    points = [point for point in zip(asked, found, states, strict=True) if point[0] is not None]
+    if not points:
+        return ""
     band: object = None
     targets = lookup(results, "targets")
     if isinstance(targets, Mapping):
         band = lookup(targets.get("heart_rate.mean_absolute_error_bpm"), "at_most")
     return rate_scatter(
-        [float(str(value)) for value in asked],
-        [None if value is None else float(str(value)) for value in found],
-        [str(state) for state in states],
+        [float(str(value)) for value, _, _ in points],
+        [None if value is None else float(str(value)) for _, value, _ in points],
+        [str(state) for _, _, state in points],
         band_bpm=float(band) if isinstance(band, int | float) else None,
     )
 

@@ -4,6 +4,7 @@ S3: a single PUT with If-None-Match ``*``. Files: temporary file, fsync, link, f
 """
 
 import os
+import re
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -101,8 +102,9 @@ def _sweep(url: str) -> None:
     if is_s3(url):
         return
     path: Path = local_path(url)
+    mine = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]+")
     with suppress(OSError):
         for entry in os.scandir(path.parent):
-            if entry.name.startswith(f".{path.name}."):
+            if mine.fullmatch(entry.name):
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)

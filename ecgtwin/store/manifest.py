@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.errors import CohortMismatchError, DamageError, StoreError
 from ecgtwin.spec.shard import Shard
-from ecgtwin.store.layout import COLUMNS, NULLABLE, Schema, manifest_name
+from ecgtwin.store.layout import COLUMNS, NULLABLE, Schema, SignalLayout, manifest_name
 from ecgtwin.store.objects import join, list_names, read_object, read_objects
 from ecgtwin.store.tables import decode_table, encode_table
 
@@ -19,10 +19,14 @@ _NAME = re.compile(r"shard-(\d{9,})\.parquet")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was committed for one shard: columns in row order, digests as BLAKE2b-256 hex."""
+    """What was committed for one shard: columns in row order, digests as BLAKE2b-256 hex.
+
+    ``plan_digest`` says whose shard it is: the digest of the cohort's plan, or of the corpus.
+    """
 
     shard: Shard
     schema: Schema
+    plan_digest: str
     columns: dict[str, list[Any]]
     object_name: str
     object_digest: str
@@ -36,9 +40,32 @@ def digest_bytes(data: bytes) -> str:
 
 
 def committed_shards(url: str) -> list[int]:
-    """Return the indices of the shards that are committed, ascending."""
+    """Return the indices of the shards that have a manifest, ascending; none of them is read."""
     matches = map(_NAME.fullmatch, list_names(join(url, "manifest")))
     return sorted(int(match[1]) for match in matches if match)
+
+
+def resumable_shards(url: str, layout: SignalLayout, *, plan_digest: str) -> set[int]:
+    """Return the indices of the shards that need not be made again: every manifest is read.
+
+    DamageError where one cannot be understood, CohortMismatchError where one is of another plan:
+    neither is a commit of this plan, and neither may be replaced.
+    """
+    shards = layout.shards()
+    done = set()
+    for manifest in read_manifests(url, committed_shards(url)):
+        index = manifest.shard.index
+        name = join(url, manifest_name(index))
+        if manifest.plan_digest != plan_digest:
+            raise CohortMismatchError(
+                f"{name} is of plan {manifest.plan_digest or 'none'}, not of plan {plan_digest}: "
+                "something else wrote here; delete what is at the URL and start again, or choose "
+                "another URL"
+            )
+        if index >= len(shards) or manifest.shard != shards[index]:
+            raise DamageError(f"{name} is damaged: {manifest.shard} does not fit the signals")
+        done.add(index)
+    return done
 
 
 def read_manifest(url: str, index: int) -> Manifest:
@@ -69,6 +96,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "row_start": str(manifest.shard.start),
         "row_stop": str(manifest.shard.stop),
         "schema": manifest.schema,
+        "plan": manifest.plan_digest,
         "object": manifest.object_name,
         "object_blake2b": manifest.object_digest,
         "object_bytes": str(manifest.object_bytes),
@@ -88,6 +116,7 @@ def decode_manifest(data: bytes, index: int, name: str) -> Manifest:
         manifest = Manifest(
             shard=shard,
             schema=schema,
+            plan_digest=metadata["plan"],
             columns=columns,
             object_name=metadata["object"],
             object_digest=metadata["object_blake2b"],

@@ -100,7 +100,7 @@ def replace_object(url: str, data: bytes) -> None:
         return
     with local_errors(url):
         path = local_path(url)
-        temporary = write_temporary(path, data)
+        temporary = write_temporary(path, data, mark="~")  # not for put_new to sweep away
         try:
             os.replace(temporary, path)
         finally:
@@ -119,10 +119,10 @@ def delete_object(url: str) -> None:
         local_path(url).unlink(missing_ok=True)
 
 
-def write_temporary(path: Path, data: bytes) -> Path:
+def write_temporary(path: Path, data: bytes, *, mark: str = ".") -> Path:
     """Write ``data`` safely to a hidden file beside ``path`` and return that file."""
     _make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}{mark}{os.getpid()}-{secrets.token_hex(4)}")
     with temporary.open("xb") as file:
         file.write(data)
         file.flush()

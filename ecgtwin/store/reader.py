@@ -144,16 +144,22 @@ def _read_columns(url: str, layout: SignalLayout) -> tuple[Schema, dict[str, lis
     indices = committed_shards(url)
     shards = layout.shards()
     schema: Schema = "cohort"
+    plan_digest = ""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS[schema]}
     for position, manifest in enumerate(read_manifests(url, indices)):
         index = manifest.shard.index
         if index >= len(shards) or manifest.shard != shards[index]:
             raise DamageError(f"{url}: the manifest of shard {index} does not fit the signals")
         if position == 0:
-            schema = manifest.schema
+            schema, plan_digest = manifest.schema, manifest.plan_digest
             columns = {name: [] for name in COLUMNS[schema]}
         if manifest.schema != schema:
             raise DamageError(f"{url}: the manifest of shard {index} is of a {manifest.schema}")
+        if manifest.plan_digest != plan_digest:
+            raise DamageError(
+                f"{url}: the manifest of shard {index} is of plan {manifest.plan_digest}, those "
+                f"before it of {plan_digest}; `verify` lists which do not belong"
+            )
         for name, values in columns.items():
             values.extend(manifest.columns[name])
     return schema, columns

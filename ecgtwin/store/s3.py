@@ -1,6 +1,7 @@
 """The S3 connection: one file system per process, and its failures as one clear line each."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from ecgtwin.errors import StoreError
 
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 4  # three tries and their pauses stay below 20 s
 READ_TIMEOUT_S = 30
 TRIES = 3  # of a request that failed on the way
 
@@ -20,6 +21,8 @@ _SETTINGS = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
     "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
 )  # fmt: skip
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 _open: dict[tuple[str | None, ...], Any] = {}
 
@@ -37,6 +40,11 @@ class S3Location:
         bucket, _, key = url.removeprefix("s3://").partition("/")
         if not bucket:
             raise StoreError(f"{url}: names no bucket; write s3://bucket/folder")
+        if not _BUCKET.fullmatch(bucket):
+            raise StoreError(
+                f"{url}: {bucket!r} cannot be a bucket's name; allowed are letters, digits, '.', "
+                "'-' and '_': correct the URL"
+            )
         return cls(bucket, key)
 
     def __str__(self) -> str:

@@ -1,10 +1,15 @@
-"""Re-hash everything that was committed and compare with what the manifests say."""
+"""Re-hash everything that was committed and compare with what manifests and plan say."""
+
+import json
 
 from ecgtwin.errors import DamageError
 from ecgtwin.store.layout import SignalLayout, ledger_name, manifest_name, object_name
 from ecgtwin.store.manifest import Manifest, committed_shards, digest_bytes, read_manifest
 from ecgtwin.store.objects import join, read_object
 from ecgtwin.store.zarr_shards import read_layout
+
+# Where the digest stands that every manifest must repeat.
+_PLANS = (("cohort.json", "plan_digest"), ("corpus.json", "digest"))
 
 
 def verify(url: str) -> list[str]:
@@ -15,12 +20,31 @@ def verify(url: str) -> list[str]:
     """
     try:
         layout = read_layout(url)
+        plan_digest = _plan_digest(url)
     except DamageError as error:
         return [str(error)]
-    return [problem for index in committed_shards(url) for problem in _check(url, layout, index)]
+    return [
+        problem
+        for index in committed_shards(url)
+        for problem in _check(url, layout, plan_digest, index)
+    ]
 
 
-def _check(url: str, layout: SignalLayout, index: int) -> list[str]:
+def _plan_digest(url: str) -> str | None:
+    """Return the digest that the manifests must bear; None where no description is there."""
+    for name, key in _PLANS:
+        target = join(url, name)
+        try:
+            found = json.loads(read_object(target))
+            return None if found.get(key) is None else str(found[key])
+        except FileNotFoundError:
+            continue
+        except (ValueError, AttributeError) as error:
+            raise DamageError(f"{target} is damaged: it is no description ({error})") from error
+    return None
+
+
+def _check(url: str, layout: SignalLayout, plan_digest: str | None, index: int) -> list[str]:
     try:
         manifest = read_manifest(url, index)
     except FileNotFoundError:
@@ -29,6 +53,7 @@ def _check(url: str, layout: SignalLayout, index: int) -> list[str]:
         return [str(error)]
     return [
         *_check_place(url, layout, manifest),
+        *_check_plan(url, plan_digest, manifest),
         *_check_part(url, object_name(index), manifest.object_digest),
         *(
             _check_part(url, ledger_name(index), manifest.ledger_digest)
@@ -45,6 +70,13 @@ def _check_place(url: str, layout: SignalLayout, manifest: Manifest) -> list[str
     if fits and manifest.object_name == object_name(index):
         return []
     return [f"{join(url, manifest_name(index))} does not fit the signals: {manifest.shard}"]
+
+
+def _check_plan(url: str, plan_digest: str | None, manifest: Manifest) -> list[str]:
+    if plan_digest is None or manifest.plan_digest == plan_digest:
+        return []
+    name = join(url, manifest_name(manifest.shard.index))
+    return [f"{name} is of plan {manifest.plan_digest or 'none'}, not of plan {plan_digest}"]
 
 
 def _check_part(url: str, name: str, digest: str) -> list[str]:

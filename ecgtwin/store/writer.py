@@ -111,13 +111,15 @@ def write_shard(
     columns: Mapping[str, Sequence[Any]],
     *,
     schema: Schema,
+    plan_digest: str,
     ledger: Sequence[Mapping[str, Any]] | None = None,
 ) -> CommittedShard:
     """Write one whole shard: object, then ledger part, then manifest, which is the commit.
 
     ``samples_mv`` is (rows, 12, time); ``columns`` are the schema's, where ``row`` and
-    ``saturated`` are filled in here when absent. Idempotent. CommitConflictError when the shard
-    is already committed with other bytes; nothing committed is replaced.
+    ``saturated`` are filled in here when absent; ``plan_digest`` is of the cohort's plan, or of
+    the corpus. Idempotent. CommitConflictError when the shard is already committed with other
+    bytes; nothing committed is replaced.
     """
     _check_shard(layout, shard, samples_mv)
     stored, saturated = quantise(samples_mv)
@@ -131,6 +133,7 @@ def write_shard(
     manifest = Manifest(
         shard=shard,
         schema=schema,
+        plan_digest=plan_digest,
         columns=filled,
         object_name=object_name(shard.index),
         object_digest=digest_bytes(data),
@@ -155,7 +158,8 @@ def _commit(url: str, manifest: Manifest, data: bytes, ledger_data: bytes) -> Co
         _give_back(url, index, replaced)
         raise
     stage("manifest", index)
-    _make_true(url, manifest, data)
+    parts = {object_name(index): data, ledger_name(index): ledger_data}
+    _make_true(url, index, {name: part for name, part in parts.items() if name in replaced})
     before = replaced[object_name(index)]
     return CommittedShard(
         index=index,
@@ -200,16 +204,17 @@ def _give_back(url: str, index: int, replaced: Mapping[str, bytes | None]) -> No
             replace_object(join(url, name), before)
 
 
-def _make_true(url: str, manifest: Manifest, data: bytes) -> None:
-    """Re-read the object behind our manifest, and restore it if a slower writer replaced it.
+def _make_true(url: str, index: int, parts: Mapping[str, bytes]) -> None:
+    """Re-read the parts behind our manifest, and restore what a slower writer replaced.
 
     That writer looked before our manifest stood; the manifest decides which bytes belong there.
     """
-    target = join(url, manifest.object_name)
-    found = read_object(target)
-    if found != data:
-        replace_object(target, data)
-        _record(url, manifest.shard.index, manifest.object_name, found=found, put=data)
+    for name, data in parts.items():
+        target = join(url, name)
+        found = read_object(target)
+        if found != data:
+            replace_object(target, data)
+            _record(url, index, name, found=found, put=data)
 
 
 def _record(url: str, index: int, name: str, *, found: bytes, put: bytes) -> None:

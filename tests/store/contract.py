@@ -11,7 +11,12 @@ import xarray
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError, StoreError
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import manifest_name, object_name
-from ecgtwin.store.manifest import committed_shards, digest_bytes, read_manifest
+from ecgtwin.store.manifest import (
+    committed_shards,
+    digest_bytes,
+    read_manifest,
+    resumable_shards,
+)
 from ecgtwin.store.objects import (
     delete_object,
     is_s3,
@@ -191,6 +196,7 @@ class StoreContract:
         def replace_behind_the_manifest(name: str, index: int) -> None:
             if name == "manifest":
                 replace_object(join(url, object_name(0)), read_object(join(other, object_name(0))))
+                replace_object(join(url, "ledger/shard-000000000.jsonl"), b"of the slow one")
 
         monkeypatch.setenv("ECGTWIN_COMMIT_HOOK", "tests.store.shards:call_hook")
         monkeypatch.setattr(shards, "hook", replace_behind_the_manifest)
@@ -243,6 +249,26 @@ class StoreContract:
             with pytest.raises(DamageError, match="shard-000000001"):
                 Corpus(url)
             assert any("shard-000000001" in line for line in verify(url))
+
+    def test_what_need_not_be_made_again_is_what_this_plan_committed(self, url):
+        write_corpus(url, shards=(0, 2))
+        assert resumable_shards(url, LAYOUT, plan_digest="a plan") == {0, 2}
+        with pytest.raises(CohortMismatchError, match="is of plan a plan, not of plan another"):
+            resumable_shards(url, LAYOUT, plan_digest="another")
+        replace_object(join(url, manifest_name(2)), b"")
+        with pytest.raises(DamageError, match="shard-000000002"):
+            resumable_shards(url, LAYOUT, plan_digest="a plan")
+
+    def test_a_shard_of_another_plan_is_found(self, url):
+        """As a worker leaves it whose cohort was deleted and planned anew behind its back."""
+        write_corpus(url, shards=(0, 1))
+        write_one(url, 2, plan_digest="another plan")
+        with pytest.raises(DamageError, match="manifest of shard 2 is of plan another plan"):
+            Corpus(url)
+        assert verify(url) == []  # no description says which of them is right
+        put_new(join(url, "corpus.json"), b'{"digest": "a plan"}')
+        [problem] = verify(url)
+        assert "shard-000000002.parquet is of plan another plan, not of plan a plan" in problem
 
     def test_a_missing_object_behind_a_manifest_is_damage(self, url):
         write_corpus(url)

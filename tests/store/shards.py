@@ -53,7 +53,9 @@ def corpus_columns(shard: Shard) -> dict[str, list[Any]]:
     }
 
 
-def write_one(url: str, index: int, *, seed: int = 0, ledger: bool = True) -> CommittedShard:
+def write_one(
+    url: str, index: int, *, seed: int = 0, ledger: bool = True, plan_digest: str = "a plan"
+) -> CommittedShard:
     """Write shard ``index`` of LAYOUT; another ``seed`` gives other bytes."""
     shard = LAYOUT.shards()[index]
     return write_shard(
@@ -63,6 +65,7 @@ def write_one(url: str, index: int, *, seed: int = 0, ledger: bool = True) -> Co
         samples_of(LAYOUT, seed)[shard.start : shard.stop],
         corpus_columns(shard),
         schema="corpus",
+        plan_digest=plan_digest,
         ledger=[{"row": shard.start, "reason": "ä test"}] if ledger else None,
     )
 

@@ -1,5 +1,7 @@
 """URLs, and what a folder that refuses says."""
 
+import os
+
 import pytest
 
 from ecgtwin.errors import DamageError, StoreError
@@ -41,6 +43,36 @@ def test_temporary_files_are_not_listed_and_are_swept(tmp_path):
     put_new(str(tmp_path / "a"), b"whole")
     assert list_names(str(tmp_path)) == ["a"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".b.123-abcd", "a"]
+
+
+def test_sweeping_leaves_the_temporary_files_of_others(tmp_path):
+    """Those of ``a.json`` when ``a`` is put, and those of a replacement that is under way."""
+    others = [".a.json.123-abcd", ".a~123-abcd"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"half")
+    put_new(str(tmp_path / "a"), b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a"])
+
+
+def test_a_replacement_outlives_a_put_of_the_bytes_before_it(tmp_path, monkeypatch):
+    target = str(tmp_path / "a")
+    put_new(target, b"before")
+    replace = os.replace
+
+    def put_first(*paths):
+        put_new(target, b"before")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", put_first)
+    replace_object(target, b"after")
+    assert read_object(target) == b"after"
+
+
+@pytest.mark.parametrize("url", ["s3://a bucket/a", "s3://bucket!/a", "s3://bücket/a"])
+def test_a_bucket_has_a_possible_name(url):
+    with pytest.raises(StoreError, match="cannot be a bucket's name") as error:
+        read_object(url)
+    assert len(str(error.value)) < 200
 
 
 def test_a_table_that_is_none_is_damage(tmp_path):

@@ -37,6 +37,7 @@ def write_rows(url: str) -> None:
             samples[shard.start : shard.stop],
             corpus_columns(shard),
             schema="corpus",
+            plan_digest="a plan",
         )
 
 

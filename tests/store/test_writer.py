@@ -117,7 +117,13 @@ def test_a_shard_of_rejected_rows_is_an_object_still(tmp_path):
     columns = corpus_columns(Shard(0, 0, 4)) | {"accepted": [False] * 4, "reason": ["bad"] * 4}
     nothing = np.full((4, 12, 8), np.nan)
     committed = write_shard(
-        str(tmp_path), layout, Shard(0, 0, 4), nothing, columns, schema="corpus"
+        str(tmp_path),
+        layout,
+        Shard(0, 0, 4),
+        nothing,
+        columns,
+        schema="corpus",
+        plan_digest="a plan",
     )
     assert committed.object_bytes > 0
     assert len(Corpus(str(tmp_path))) == 0
@@ -202,6 +208,7 @@ def test_only_a_whole_shard_may_be_written(tmp_path, shard):
             np.zeros((len(shard), 12, 64)),
             corpus_columns(shard),
             schema="corpus",
+            plan_digest="a plan",
         )
     assert tree(tmp_path) == before
 
@@ -231,6 +238,7 @@ def test_columns_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, ch
             samples_of(LAYOUT)[:16],
             columns,
             schema="corpus",
+            plan_digest="a plan",
         )
     assert tree(tmp_path) == before
 
