@@ -4,20 +4,34 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgtwin.errors import EcgTwinError
+from ecgtwin.arguments import (
+    DESCRIPTION,
+    Parser,
+    check_source_options,
+    natural_seed,
+    positive_count,
+    positive_minutes,
+)
+from ecgtwin.errors import EcgTwinError, SpecificationError
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction[Parser]
 
     from ecgtwin.executors.protocol import Executor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 (something was left undone), 2 (a mistake) or 130 (Ctrl-C)."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments)
     except EcgTwinError as error:
@@ -31,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ecgtwin", description="Personal ECG digital twins.")
+    parser = Parser(
+        prog="ecgtwin",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`ecgtwin COMMAND --help` explains one command.",
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_ingest(commands)
@@ -48,7 +67,7 @@ def _add_demo(commands: "Commands") -> None:
     demo.add_argument("--source", default="simulated", help="'simulated' or a folder of records")
     demo.add_argument("--out", default="demo", type=Path, help="folder to write (default: demo)")
     demo.add_argument("--from-scratch", action="store_true", help="do not use shipped weights")
-    demo.add_argument("--minutes", type=float, help="time to train for")
+    demo.add_argument("--minutes", type=positive_minutes, help="time to train for")
     demo.set_defaults(run=_demo)
 
 
@@ -70,11 +89,17 @@ def _add_ingest(commands: "Commands") -> None:
     ingest = commands.add_parser("ingest", help="turn records into a corpus")
     ingest.add_argument("source", help="'simulated', a PTB-XL folder, or a folder of WFDB records")
     ingest.add_argument("url", help="the corpus: a folder or s3:// URL")
-    ingest.add_argument("--persons", type=int, default=200, help="simulated persons")
-    ingest.add_argument("--visits", type=int, default=3, help="visits of a simulated person")
-    ingest.add_argument("--seed", type=int, default=0, help="of the simulated population")
-    ingest.add_argument("--limit", type=int, help="the first records of a folder only")
-    ingest.add_argument("--workers", type=int, default=1, help="Ray actors (1: this process)")
+    ingest.add_argument("--persons", type=positive_count, help="simulated persons (default: 200)")
+    ingest.add_argument(
+        "--visits", type=positive_count, help="visits of a simulated person (default: 3)"
+    )
+    ingest.add_argument(
+        "--seed", type=natural_seed, help="of the simulated population (default: 0)"
+    )
+    ingest.add_argument("--limit", type=positive_count, help="the first records of a folder only")
+    ingest.add_argument(
+        "--workers", type=positive_count, default=1, help="Ray actors (1: this process)"
+    )
     ingest.set_defaults(run=_ingest)
 
 
@@ -84,11 +109,12 @@ def _ingest(arguments: argparse.Namespace) -> int:
     from ecgtwin.sources.opening import open_source
     from ecgtwin.spec.ingest import IngestSpec
 
+    check_source_options(arguments)
     source = open_source(
         arguments.source,
-        seed=arguments.seed,
-        num_persons=arguments.persons,
-        visits_per_person=arguments.visits,
+        seed=arguments.seed or 0,
+        num_persons=arguments.persons or 200,
+        visits_per_person=arguments.visits or 3,
         limit=arguments.limit,
     )
     settings = IngestSpec()
@@ -106,16 +132,14 @@ def _ingest(arguments: argparse.Namespace) -> int:
     return _report_failures([outcome.error for outcome in summary.failures])
 
 
-def _executor(
-    kind: str, num_workers: int, *, max_tries: int = 3, address: str | None = None
-) -> "Executor":
+def _executor(kind: str, num_workers: int, *, max_tries: int = 3) -> "Executor":
     if kind == "local":
         from ecgtwin.executors.local import LocalExecutor
 
         return LocalExecutor(max_tries=max_tries)
     from ecgtwin.executors.ray_executor import RayExecutor
 
-    return RayExecutor(num_workers=num_workers, max_tries=max_tries, address=address)
+    return RayExecutor(num_workers=num_workers, max_tries=max_tries)
 
 
 def _report_failures(errors: Sequence[str | None]) -> int:
@@ -133,20 +157,21 @@ def _add_train(commands: "Commands") -> None:
     train.add_argument("--folder", required=True, type=Path, help="logs and training checkpoints")
     train.add_argument("--start-from", help="a checkpoint to go on from")
     train.add_argument("--engine", choices=("deepspeed", "torch"), default="deepspeed")
-    train.add_argument("--processes", type=int, default=1, help="started through torchrun if > 1")
-    train.add_argument("--minutes", type=float, help="stop all stages after about this long")
+    train.add_argument(
+        "--processes", type=positive_count, default=1, help="started through torchrun if > 1"
+    )
+    train.add_argument(
+        "--minutes", type=positive_minutes, help="stop all stages after about this long"
+    )
     train.add_argument("--half", action="store_true", help="store the weights as fp16")
     train.set_defaults(run=_train)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from ecgtwin.training.launch import launch_ranks
-
-    if arguments.processes > 1 and "LOCAL_RANK" not in os.environ:
-        return launch_ranks(arguments.processes, _train_words(arguments))
     from ecgtwin.progress import training_display
     from ecgtwin.spec.recipe import load_recipe
-    from ecgtwin.training.run import TrainingJob, run_training
+    from ecgtwin.training.launch import launch_ranks
+    from ecgtwin.training.run import TrainingJob, check_training, run_training
 
     recipe = load_recipe(arguments.recipe)
     job = TrainingJob(
@@ -159,6 +184,9 @@ def _train(arguments: argparse.Namespace) -> int:
         minutes=arguments.minutes,
         half_precision_file=arguments.half,
     )
+    if arguments.processes > 1 and "LOCAL_RANK" not in os.environ:
+        check_training(job)  # a mistake is told once, here, and not by every rank
+        return launch_ranks(arguments.processes, _train_words(arguments))
     rank = int(os.environ.get("RANK", "0"))
     with training_display(recipe, visible=rank == 0) as show:
         results = run_training(job, rank=rank, show=show)
@@ -219,7 +247,9 @@ def _add_generate(commands: "Commands") -> None:
     generate = commands.add_parser("generate", help="make, or finish, a cohort")
     generate.add_argument("spec", help="a cohort specification (YAML)")
     generate.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    generate.add_argument("--workers", type=int, help="actors (default: run.num_workers)")
+    generate.add_argument(
+        "--workers", type=positive_count, help="actors (default: run.num_workers)"
+    )
     generate.add_argument("--executor", choices=("ray", "local"), default="ray")
     generate.add_argument("--address", help="a running Ray cluster (default: start one here)")
     generate.add_argument("--mixed-numerics", action="store_true", help="allow unlike devices")
@@ -231,16 +261,23 @@ def _generate(arguments: argparse.Namespace) -> int:
     from ecgtwin.progress import bar
     from ecgtwin.spec.cohort import CohortSpec
 
+    if arguments.executor == "local" and (arguments.workers or arguments.address):
+        raise SpecificationError("--executor local takes neither --workers nor --address")
     spec = CohortSpec.from_yaml(arguments.spec)
+    if arguments.address is not None:
+        from ray_jobs.submit import check_reachable
+
+        check_reachable(spec, arguments.spec)
     description = describe_plan(spec)
     print(description.text)
     if arguments.dry_run:
         return 0
     num_workers = arguments.workers or spec.run.num_workers
-    executor = _executor(
-        arguments.executor, num_workers, max_tries=spec.run.max_tries, address=arguments.address
-    )
-    with bar("generate", description.num_left, "shard") as advance:
+    executor = _executor(arguments.executor, num_workers, max_tries=spec.run.max_tries)
+    with (
+        _connection(arguments.address),  # before the plan is written
+        bar("generate", description.num_left, "shard") as advance,
+    ):
         summary = generate_cohort(
             spec,
             executor=executor,
@@ -249,6 +286,14 @@ def _generate(arguments: argparse.Namespace) -> int:
         )
     print(summary.line())
     return _report_failures([outcome.error for outcome in summary.failures])
+
+
+def _connection(address: str | None) -> AbstractContextManager[None]:
+    if address is None:
+        return nullcontext()
+    from ecgtwin.executors.ray_cluster import connected
+
+    return connected(address)
 
 
 def _add_submit(commands: "Commands") -> None:
@@ -291,8 +336,9 @@ def _cohort_verify(arguments: argparse.Namespace) -> int:
 
 
 def _cohort_report(arguments: argparse.Namespace) -> int:
-    from ecgtwin.cohort_report import measure_cohort, write_cohort_report
+    from ecgtwin.cohort_report import check_report_path, measure_cohort, write_cohort_report
 
+    check_report_path(arguments.out)
     measured = measure_cohort(arguments.url, say=lambda line: print(line, file=sys.stderr))
     write_cohort_report(measured, path=arguments.out)
     print(arguments.out)

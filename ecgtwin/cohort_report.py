@@ -64,6 +64,16 @@ def measure_cohort(url: str, *, say: Callable[[str], None]) -> MeasuredCohort:
     return MeasuredCohort(cohort, resolved, twin, inputs, results)
 
 
+def check_report_path(path: Path) -> None:
+    """Raise SpecificationError where no report can be written; measuring takes its time."""
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if path.is_dir() or not folder.is_dir():
+        what = "a folder" if path.is_dir() else f"inside {folder}, which is a file"
+        raise SpecificationError(f"{path} is {what}; give the path of a file, like report.html")
+
+
 def write_cohort_report(
     measured: MeasuredCohort,
     *,
@@ -96,7 +106,7 @@ def write_cohort_report(
         results["from_scratch"] = from_scratch
     path.parent.mkdir(parents=True, exist_ok=True)
     (path.parent / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    write_report(results, _drawings(measured), path)
+    write_report(results, drawings_of(measured), path)
 
 
 def _gather(
@@ -171,7 +181,8 @@ def _base_vectors(twin: EcgTwin, samples: Samples, conditions: list[CardiacCondi
     return np.concatenate(blocks or [np.zeros((0, 1), np.float32)])
 
 
-def _drawings(measured: MeasuredCohort) -> ReportDrawings:
+def drawings_of(measured: MeasuredCohort) -> ReportDrawings:
+    """Return the first person's reference and three twins, and the median and the worst twin."""
     inputs, cohort = measured.inputs, measured.cohort
     requested, measured_bpm = _rates(measured)
     error = np.nan_to_num(np.abs(requested - measured_bpm), nan=np.inf)

@@ -24,6 +24,7 @@ from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.spec.recipe import STAGES, Recipe, load_recipe
 from ecgtwin.store.reader import Cohort
 from ecgtwin.training.launch import launch_ranks
+from ecgtwin.twin.twin import EcgTwin
 
 SHIPPED = "tiny"
 NUM_PROCESSES = 2
@@ -120,22 +121,37 @@ def _claim(settings: DemoSettings) -> None:
         "from_scratch": settings.from_scratch,
         "minutes": settings.minutes,
     }
+    if settings.minutes is not None and not settings.minutes > 0:
+        raise SpecificationError(f"--minutes is {settings.minutes:g}; it must be above 0")
     path = settings.out / "settings.json"
     if path.exists():
-        found = json.loads(path.read_text())
+        found = _read_settings(path)
         if found != wanted:
             raise SpecificationError(
                 f"{settings.out} holds a demo with settings {found}, asked for were {wanted}; "
                 "give another --out, or delete the folder to start again"
             )
         return
+    if settings.out.exists() and not settings.out.is_dir():
+        raise SpecificationError(f"{settings.out} is a file; give another --out")
     if settings.out.exists() and any(settings.out.iterdir()):
         raise SpecificationError(
             f"{settings.out} is not empty and holds no demo; give another --out"
         )
     open_source(settings.source, num_persons=1, visits_per_person=1)  # complains before writing
+    if not settings.from_scratch:
+        EcgTwin.load(SHIPPED)
     settings.out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(wanted) + "\n")
+
+
+def _read_settings(path: Path) -> object:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise SpecificationError(
+            f"{path} is damaged: it is not JSON; delete the folder to start again"
+        ) from None
 
 
 def _ingest(settings: DemoSettings, source: Source) -> None:
@@ -154,6 +170,11 @@ def _ingest(settings: DemoSettings, source: Source) -> None:
         _say(f"rejected {count}: {reason}")
     for failure in summary.failures:
         raise failure.mistake or EcgTwinError(f"a shard could not be read: {failure.error}")
+    if (found := summary.patients_by_split.get("test", 0)) < NUM_PATIENTS:
+        raise SpecificationError(
+            f"{settings.source}: {found} patients are in the test split, the demo needs "
+            f"{NUM_PATIENTS}; give a larger source"
+        )
 
 
 def _recipe(settings: DemoSettings) -> Recipe:

@@ -14,8 +14,13 @@ Show = Callable[[dict[str, object]], None]
 
 @contextmanager
 def bar(name: str, total: int, unit: str) -> Iterator[Advance]:
-    """Show a bar while the block runs; call the yielded function with how many more are done."""
-    with tqdm(total=total, desc=name, unit=unit, file=sys.stderr, mininterval=0.5) as shown:
+    """Show a bar while the block runs; call the yielded function with how many more are done.
+
+    Nothing is drawn before the first call, so what goes wrong before the work stands alone.
+    """
+    with tqdm(
+        total=total, desc=name, unit=unit, file=sys.stderr, mininterval=0.5, delay=1e-6
+    ) as shown:
 
         def advance(count: int) -> None:
             shown.update(count)

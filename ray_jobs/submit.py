@@ -28,7 +28,7 @@ def submit_generate(
     the job; what it names must be reachable from the cluster. Raises SpecificationError for a
     specification that cannot work there, and where no cluster answers.
     """
-    _check_reachable(CohortSpec.from_yaml(spec_path), str(spec_path))
+    check_reachable(CohortSpec.from_yaml(spec_path), str(spec_path))
     client = _connect(address)
     words = ["python", "-m", "ray_jobs.generate", _SPEC_NAME]
     if gpus_per_worker:
@@ -55,7 +55,7 @@ def _connect(address: str) -> JobSubmissionClient:
         ) from error
 
 
-def _check_reachable(spec: CohortSpec, origin: str) -> None:
+def check_reachable(spec: CohortSpec, origin: str) -> None:
     """Raise SpecificationError for a path that means another place on another machine."""
     urls = {"corpus": spec.corpus, "output.url": spec.output.url}
     if spec.checkpoint not in SHIPPED:

@@ -19,7 +19,7 @@ FLOORS = [
     {"twin", "sources"},
     {"training", "generation", "evaluation"},
     {"plots"},
-    {"cohort_report", "progress"},
+    {"arguments", "cohort_report", "progress"},
     {"demo"},
     {"cli", "viewer"},
     {"__main__"},
@@ -27,7 +27,7 @@ FLOORS = [
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "deepspeed": ("training/deepspeed_engine.py",),
-    "ray": ("executors/ray_executor.py",),
+    "ray": ("executors/ray_executor.py", "executors/ray_cluster.py"),
     "wfdb": ("sources/wfdb_records.py",),
     "zarr": ("store/",),
     "numcodecs": ("store/",),

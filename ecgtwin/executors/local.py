@@ -1,6 +1,6 @@
 """LocalExecutor: the work is done in this process, one shard after the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from ecgtwin.executors.protocol import Outcome, Work, try_once
 from ecgtwin.spec.shard import Shard
@@ -12,7 +12,7 @@ class LocalExecutor:
     def __init__(self, *, max_tries: int = 3) -> None:
         self._max_tries = max_tries
 
-    def run(self, work: Work, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
         """Yield one outcome per shard, in the order given."""
         for shard in shards:
             tries = 1

@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -41,8 +41,11 @@ class Outcome:
 class Executor(Protocol):
     """Runs work on shards."""
 
-    def run(self, work: Work, shards: Iterable[Shard]) -> Iterator[Outcome]:
-        """Yield one outcome per shard in any order; a failing shard does not stop the rest."""
+    def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
+        """Yield one outcome per shard in any order; a failing shard does not stop the rest.
+
+        Closing it ends the workers.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import os
 import secrets
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,7 +14,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from ecgtwin.errors import SpecificationError
 from ecgtwin.executors.protocol import Outcome, Try, Work, try_once, worker_name
+from ecgtwin.executors.ray_cluster import connected
 from ecgtwin.spec.shard import Shard
 
 _log = logging.getLogger(__name__)
@@ -92,12 +94,14 @@ class RayExecutor:
         num_gpus_per_worker: float = 0,
         address: str | None = None,
     ) -> None:
+        if num_workers < 1:
+            raise SpecificationError(f"{num_workers} workers can do no work; use at least 1")
         self._num_workers = num_workers
         self._max_tries = max_tries
         self._num_gpus = num_gpus_per_worker
         self._address = address
 
-    def run(self, work: Work, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
         """Yield one outcome per shard, as they end."""
         waiting = deque(_Job(shard) for shard in shards)
         if not waiting:
@@ -294,11 +298,8 @@ def _cluster(address: str | None, num_workers: int) -> Iterator[None]:
         with local_cluster(num_workers):
             yield
         return
-    ray.init(address=address, logging_level=logging.WARNING)
-    try:
+    with connected(address):
         yield
-    finally:
-        ray.shutdown()
 
 
 @cache

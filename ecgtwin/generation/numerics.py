@@ -6,13 +6,13 @@ from importlib.metadata import version
 
 import torch
 
-from ecgtwin.errors import CohortMismatchError, CommitConflictError
+from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.objects import join, read_object
 
 _NAME = "numerics.json"
 # The bytes of an object depend on these too.
-_ENCODERS = ("ecgtwin", "numcodecs", "numpy", "pyarrow", "zarr")
+_ENCODERS = ("ecgtwin", "numcodecs", "numpy", "pyarrow", "scipy", "zarr")
 
 Fingerprint = dict[str, str | int | bool | None]
 
@@ -60,7 +60,7 @@ def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
     except CommitConflictError:
         if mixed:
             return
-    theirs = json.loads(read_object(join(url, _NAME)))
+    theirs = _fixed(url)
     differing = [
         f"{name} is {mine.get(name)!r} here and {theirs.get(name)!r} there"
         for name in sorted(mine.keys() | theirs.keys())
@@ -70,3 +70,12 @@ def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
         f"{url} was begun with other numerics: {'; '.join(differing)}; go on where it was begun, "
         "or pass --mixed-numerics to accept the same ECGs with other low bits"
     )
+
+
+def _fixed(url: str) -> Fingerprint:
+    name = join(url, _NAME)
+    data = read_object(name)
+    try:
+        return dict(json.loads(data))
+    except (TypeError, ValueError) as error:
+        raise DamageError(f"{name} is damaged: {error}; restore it from a copy") from error

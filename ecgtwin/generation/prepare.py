@@ -8,6 +8,9 @@
 
 The first table holds all that might come out otherwise another time (base vectors); whoever finds
 it goes on with it, so a run killed anywhere in between leaves no other cohort than another run.
+
+Outside ``private/`` persons go by their pseudonyms only: in a specification that lists patients by
+id, and in its digest (from which short ids could be guessed), pseudonyms stand for the ids.
 """
 
 import json
@@ -28,7 +31,7 @@ from ecgtwin.generation.references import (
     read_references,
 )
 from ecgtwin.spec.base import digest_of
-from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.spec.cohort import CohortSpec, PatientsById
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import committed_shards
@@ -54,7 +57,10 @@ _INPUTS = {
 
 @dataclass(frozen=True, slots=True)
 class ResolvedCohort:
-    """A plan with all that making it needs. ``base_vectors`` is (patient, width)."""
+    """A plan with all that making it needs. ``base_vectors`` is (patient, width).
+
+    ``plan.spec`` names persons by pseudonym; ``inputs`` are for ``private/`` only.
+    """
 
     url: str
     plan: CohortPlan
@@ -66,6 +72,11 @@ class ResolvedCohort:
     def base_vectors(self) -> NDArray[np.float32]:
         """Base vectors in the order of the plan's patients."""
         return np.stack([reference.base_vector for reference in self.references])
+
+    @property
+    def public_inputs(self) -> dict[str, str]:
+        """What the cohort is made from, without a digest of patient ids."""
+        return {**self.inputs, "specification": self.plan.spec.bytes_digest()}
 
 
 def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
@@ -80,7 +91,7 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
     inputs = {
         "specification": spec.bytes_digest(),
         "checkpoint": twin.digest,
-        "corpus": str(records.corpus.description["digest"]),
+        "corpus": _corpus_digest(records.corpus),
         "format": str(FORMAT_VERSION),
     }
     references = _stored_references(url, inputs)
@@ -121,22 +132,31 @@ def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
     """
     url = spec.output.url
     description = _read_description(url)
-    wanted = {"specification": spec.bytes_digest(), "checkpoint": checkpoint_digest}
-    inputs = {name: str(description["inputs"][name]) for name in _INPUTS}
-    _check_inputs(url, inputs, {**inputs, **wanted})
-    references = _stored_references(url, inputs)
-    if references is None:
+    found = {name: str(description["inputs"][name]) for name in _INPUTS}
+    _check_inputs(url, found, {**found, "checkpoint": checkpoint_digest})
+    stored = _read_references(url)
+    if stored is None:
         raise DamageError(f"{join(url, _REFERENCES)} is not there; restore it from a copy")
+    references, inputs = stored
     signals = description["signals"]
     cohort = _resolved(
         spec, references, inputs, signals["num_samples"], signals["sampling_rate_hz"]
     )
+    _check_inputs(url, found, cohort.public_inputs)
     if cohort.plan.digest != description["plan_digest"]:
         raise DamageError(
             f"{join(url, _REFERENCES)} gives plan {cohort.plan.digest}, but {_DESCRIPTION} says "
             f"{description['plan_digest']}; restore it from a copy"
         )
     return cohort
+
+
+def check_still_planned(cohort: ResolvedCohort) -> None:
+    """Raise CohortMismatchError where the cohort was deleted, or planned anew, meanwhile.
+
+    For a worker that has lived on, before it commits.
+    """
+    _check_plan(cohort, str(_read_description(cohort.url)["plan_digest"]))
 
 
 def _resolved(
@@ -147,7 +167,7 @@ def _resolved(
     sampling_rate_hz: float,
 ) -> ResolvedCohort:
     plan = CohortPlan(
-        spec,
+        _with_pseudonyms(spec, references),
         tuple(reference.patient for reference in references),
         condition_rows(spec.conditions),
         inputs["checkpoint"],
@@ -162,10 +182,30 @@ def _resolved(
     return ResolvedCohort(spec.output.url, plan, layout, references, inputs)
 
 
+def _with_pseudonyms(spec: CohortSpec, references: Sequence[Reference]) -> CohortSpec:
+    """Return ``spec`` with a list of these patients' ids replaced by their pseudonyms."""
+    ids = tuple(reference.patient_id for reference in references)
+    if not isinstance(spec.patients, PatientsById) or spec.patients.ids != ids:
+        return spec
+    persons = tuple(reference.patient.person for reference in references)
+    return spec.model_copy(update={"patients": PatientsById(ids=persons)})
+
+
+def _corpus_digest(corpus: Corpus) -> str:
+    try:
+        return str(corpus.description["digest"])
+    except KeyError:
+        raise DamageError(
+            f"{corpus.url}/corpus.json is damaged: no digest in it; restore it from a copy"
+        ) from None
+
+
 def _check_vacant(url: str) -> None:
     """Raise CohortMismatchError where something without references of its own is at ``url``."""
     if object_exists(join(url, "corpus.json")):
         raise CohortMismatchError(f"{url} holds a corpus; choose another URL for the cohort")
+    if object_exists(join(url, "twin.json")):
+        raise CohortMismatchError(f"{url} holds a checkpoint; choose another URL for the cohort")
     if object_exists(join(url, _DESCRIPTION)) or committed_shards(url):
         raise CohortMismatchError(
             f"{url} holds a cohort without {_REFERENCES}, perhaps a released one, which cannot be "
@@ -187,16 +227,25 @@ def _check_inputs(url: str, found: Mapping[str, str], wanted: Mapping[str, str])
 
 
 def _stored_references(url: str, inputs: Mapping[str, str]) -> list[Reference] | None:
-    """Return the references at ``url``, None where there are none."""
+    """Return the references at ``url``, None where there are none; check what they are of."""
+    stored = _read_references(url)
+    if stored is None:
+        return None
+    references, found = stored
+    _check_inputs(url, found, inputs)
+    return references
+
+
+def _read_references(url: str) -> tuple[list[Reference], dict[str, str]] | None:
+    """Return the references at ``url`` and what they were made from, None where there are none."""
     name = join(url, _REFERENCES)
     try:
         columns, metadata = read_table(name)
     except FileNotFoundError:
         return None
-    _check_inputs(url, metadata, inputs)
     try:
         rows = zip(*columns.values(), strict=True)
-        return [_stored_reference(dict(zip(columns, row, strict=True))) for row in rows]
+        return [_stored_reference(dict(zip(columns, row, strict=True))) for row in rows], metadata
     except (KeyError, TypeError, ValueError) as error:
         raise DamageError(f"{name} is damaged: {error!r}; restore it from a copy") from error
 
@@ -243,7 +292,7 @@ def _put_plan_table(cohort: ResolvedCohort, name: str, columns: Mapping[str, lis
     """Write a table of the plan, or leave the one of this plan that is there."""
     target = join(cohort.url, name)
     try:
-        put_table(target, columns, {**cohort.inputs, "plan": cohort.plan.digest})
+        put_table(target, columns, {**cohort.public_inputs, "plan": cohort.plan.digest})
     except CommitConflictError:  # another version of the Parquet library writes other bytes
         _check_plan(cohort, read_table(target)[1].get("plan", "none"))
 
@@ -265,8 +314,8 @@ def _put_description(cohort: ResolvedCohort) -> None:
         "format_version": FORMAT_VERSION,
         "ecgtwin": version("ecgtwin"),
         "plan_digest": plan.digest,
-        "inputs": dict(cohort.inputs),
-        "inputs_digest": digest_of(dict(cohort.inputs)),
+        "inputs": cohort.public_inputs,
+        "inputs_digest": digest_of(cohort.public_inputs),
         "num_patients": len(plan.patients),
         "num_conditions": len(plan.conditions),
         "signals": {
@@ -288,10 +337,12 @@ def _put_description(cohort: ResolvedCohort) -> None:
 def _read_description(url: str) -> dict[str, Any]:
     name = join(url, _DESCRIPTION)
     try:
-        found = json.loads(read_object(name))
-        missing = {"plan_digest", "inputs", "signals"} - set(found)
+        data = read_object(name)
     except FileNotFoundError:
         raise CohortMismatchError(f"{url} holds no plan; {name} is not there") from None
+    try:
+        found = json.loads(data)
+        missing = {"plan_digest", "inputs", "signals"} - set(found)
     except (ValueError, TypeError) as error:
         raise DamageError(f"{name} is damaged: {error}; restore it from a copy") from error
     if missing:

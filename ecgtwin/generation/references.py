@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.errors import SpecificationError, StoreError
+from ecgtwin.errors import DamageError, SpecificationError, StoreError
 from ecgtwin.executors.protocol import one_torch_thread
 from ecgtwin.generation.plan import PatientRow
 from ecgtwin.spec.cohort import PatientsById, PatientsBySplit
@@ -20,7 +20,8 @@ from ecgtwin.store.reader import Corpus
 from ecgtwin.twin.twin import EcgTwin
 
 _KEY_NAME = "private/pseudonym.key"
-_REFERENCES_PER_BATCH = 64
+_KEY_BYTES = 32
+_REFERENCES_PER_BATCH = 32
 _CONDITION_RATES_BPM = (20.0, 300.0)  # what a condition may say; a label outside is unknown
 
 
@@ -142,11 +143,13 @@ def read_references(
     references: list[Reference] = []
     for start in range(0, len(positions), _REFERENCES_PER_BATCH):
         batch = list(positions[start : start + _REFERENCES_PER_BATCH])
-        samples_mv = records.corpus.samples_mv(batch)
+        # Padded, as a plan's batches are: with how many others a person is asked for must not show.
+        padded = batch + batch[-1:] * (_REFERENCES_PER_BATCH - len(batch))
+        samples_mv = records.corpus.samples_mv(padded)
         with one_torch_thread():
             vectors = twin.base_vectors(
-                samples_mv, [records.own_condition(position) for position in batch]
-            )
+                samples_mv, [records.own_condition(position) for position in padded]
+            )[: len(batch)]
         references += [
             _reference(records, position, key, vector)
             for position, vector in zip(batch, vectors, strict=True)
@@ -176,11 +179,17 @@ def _reference(
 def _pseudonym_key(corpus_url: str) -> bytes:
     name = join(corpus_url, _KEY_NAME)
     try:
-        return read_object(name)
+        key = read_object(name)
     except FileNotFoundError:
         raise StoreError(
             f"{name} is not there, so persons cannot be given pseudonyms; run the ingest again"
         ) from None
+    if len(key) < _KEY_BYTES:  # pseudonyms by a guessable key are no pseudonyms
+        raise DamageError(
+            f"{name} is damaged: {len(key)} bytes, at least {_KEY_BYTES} are needed; restore it "
+            "from a copy"
+        )
+    return key
 
 
 def _pseudonym(key: bytes, patient_id: str) -> str:

@@ -5,7 +5,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_pla
 from ecgtwin.generation.worker import GenerateShard, ShardResult
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.store.commit import put_new
-from ecgtwin.store.manifest import committed_shards
+from ecgtwin.store.manifest import resumable_shards
 from ecgtwin.store.objects import join
 
 _OUTCOMES_PER_RECORD = 32
@@ -77,7 +77,7 @@ class PlanDescription:
 def describe_plan(spec: CohortSpec) -> PlanDescription:
     """Return what making ``spec`` would take. Writes nothing; raises as ``generate_cohort``."""
     cohort = resolve_cohort(spec)
-    num_done, num_shards = len(committed_shards(cohort.url)), len(cohort.plan.shards())
+    num_done, num_shards = len(_done(cohort)), len(cohort.plan.shards())
     text = plan_text(cohort.plan, num_samples=cohort.layout.num_samples, num_committed=num_done)
     return PlanDescription(text, num_shards, num_shards - num_done)
 
@@ -95,7 +95,7 @@ def generate_cohort(
     Shards that fail after their tries are in the summary; the rest is made.
     """
     cohort = resolve_cohort(spec)
-    done = set(committed_shards(cohort.url))
+    done = _done(cohort)
     left = [shard for shard in cohort.plan.shards() if shard.index not in done]
     if not left:
         return _summary(cohort, len(done), [], 0.0)
@@ -105,16 +105,23 @@ def generate_cohort(
     record = _RunRecord(cohort)
     try:
         work = GenerateShard(cohort.plan.spec, mixed_numerics=mixed_numerics)
-        for outcome in executor.run(work, left):
-            outcomes.append(outcome)
-            record.add(outcome)
-            if isinstance(outcome.mistake, _HOPELESS):
-                raise outcome.mistake
-            if on_outcome is not None:
-                on_outcome(outcome)
+        # Closed here, not when somebody lets go of the error: workers must not outlive the run.
+        with closing(executor.run(work, left)) as made:
+            for outcome in made:
+                outcomes.append(outcome)
+                record.add(outcome)
+                if isinstance(outcome.mistake, _HOPELESS):
+                    raise outcome.mistake
+                if on_outcome is not None:
+                    on_outcome(outcome)
     finally:
         record.flush()
     return _summary(cohort, len(done), outcomes, time.perf_counter() - started)
+
+
+def _done(cohort: ResolvedCohort) -> set[int]:
+    """Return the shards of this plan that are committed."""
+    return resumable_shards(cohort.url, cohort.layout, plan_digest=cohort.plan.digest)
 
 
 def _summary(

@@ -13,7 +13,7 @@ from ecgtwin.executors.protocol import one_torch_thread
 from ecgtwin.generation.noise_key import noise_key, standard_normal
 from ecgtwin.generation.numerics import agree_on_numerics, fingerprint, settle_numerics
 from ecgtwin.generation.plan import CohortPlan, SampleRequest
-from ecgtwin.generation.prepare import ResolvedCohort, load_cohort
+from ecgtwin.generation.prepare import ResolvedCohort, check_still_planned, load_cohort
 from ecgtwin.signals.beats import Measurement, measure
 from ecgtwin.signals.leads import limb_residual_mv
 from ecgtwin.spec.cohort import CohortSpec
@@ -94,7 +94,16 @@ def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> Shard
     sampled = time.perf_counter()
     columns = _columns(cohort, requests, samples_mv)
     measured = time.perf_counter()
-    written = write_shard(cohort.url, cohort.layout, shard, samples_mv, columns, schema="cohort")
+    check_still_planned(cohort)
+    written = write_shard(
+        cohort.url,
+        cohort.layout,
+        shard,
+        samples_mv,
+        columns,
+        schema="cohort",
+        plan_digest=cohort.plan.digest,
+    )
     return ShardResult(
         num_rows=len(requests),
         num_accepted=sum(columns["accepted"]),

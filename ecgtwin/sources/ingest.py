@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
+from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError, StoreError
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.sources.corpus_rows import corpus_row
 from ecgtwin.sources.ingest_summary import IngestSummary, summarise
@@ -24,7 +24,7 @@ from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
-from ecgtwin.store.manifest import committed_shards
+from ecgtwin.store.manifest import resumable_shards
 from ecgtwin.store.objects import join, object_exists, read_object
 from ecgtwin.store.writer import create_signals, write_shard
 
@@ -43,6 +43,7 @@ class IngestShard:
     url: str
     settings: IngestSpec
     layout: SignalLayout
+    digest: str  # of the corpus
 
     def __call__(self, shard: Shard) -> int:
         """Commit the shard; return how many of its rows are accepted."""
@@ -52,7 +53,15 @@ class IngestShard:
         ]
         columns = {name: [row.columns[name] for row in rows] for name in rows[0].columns}
         samples_mv = np.stack([row.samples_mv for row in rows])
-        write_shard(self.url, self.layout, shard, samples_mv, columns, schema="corpus")
+        write_shard(
+            self.url,
+            self.layout,
+            shard,
+            samples_mv,
+            columns,
+            schema="corpus",
+            plan_digest=self.digest,
+        )
         return sum(columns["accepted"])
 
 
@@ -74,10 +83,10 @@ def ingest(
     _ensure_key(url)
     create_signals(url, layout)
 
-    done = set(committed_shards(url))
+    done = resumable_shards(url, layout, plan_digest=digest)
     left = [shard for shard in layout.shards() if shard.index not in done]
     failures = []
-    for outcome in executor.run(IngestShard(source, url, settings, layout), left):
+    for outcome in executor.run(IngestShard(source, url, settings, layout, digest), left):
         if outcome.error is not None:
             failures.append(outcome)
         if on_shard is not None:
@@ -132,6 +141,8 @@ def _is_claimed(url: str, content: dict[str, Any], digest: str) -> bool:
         found_digest = found["digest"]
     except FileNotFoundError:
         return False
+    except StoreError:
+        raise
     except (ValueError, KeyError, TypeError):
         raise DamageError(
             f"{name} is damaged: not the description of a corpus; restore it from a copy, "

@@ -21,12 +21,17 @@ def open_source(
     sampling_rate_hz: Literal[500, 100] = 500,
     limit: int | None = None,
 ) -> Source:
-    """Return the source at ``where``; raise SourceError saying what was found there instead.
+    """Return the source at ``where``; raise SourceError saying what is wrong with it.
 
     ``seed``, ``num_persons`` and ``visits_per_person`` are of the simulated population;
     ``sampling_rate_hz`` of PTB-XL; ``limit`` takes the first records of a folder.
     """
     if str(where) == SIMULATED:
+        if min(num_persons, visits_per_person) < 1 or seed < 0:
+            raise SourceError(
+                f"a simulated population needs at least 1 person, 1 visit and a seed of at least 0 "
+                f"(found {num_persons} persons, {visits_per_person} visits, seed {seed})"
+            )
         from ecgtwin.sources.simulated import SimulatedSource
 
         return SimulatedSource(seed, num_persons, visits_per_person)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecgtwin.errors import SpecificationError
+
+_BRANCH = "="
+_WORDS = {
+    "a valid tuple": "a list",
+    "Tuple should": "List should",
+    " after validation, not 0": "",
+    "a valid dictionary": "keys and values",
+}
 
 
 def digest_of(value: object) -> str:
@@ -40,25 +49,57 @@ class Spec(BaseModel):
         try:
             data = yaml.safe_load(Path(path).read_text())
         except OSError as error:
-            raise SpecificationError(f"{path}: cannot be read ({error.strerror})") from None
-        except yaml.YAMLError as error:
-            raise SpecificationError(f"{path}: is not YAML: {error}") from None
+            raise SpecificationError(
+                f"{path}: cannot be read ({error.strerror}); give the path of a YAML file"
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SpecificationError(f"{path}: is not YAML: {_place(error)}") from None
         return cls.parse(data, origin=str(path))
 
 
+def branch(name: str) -> str:
+    """Return the tag of one form that a field may take: known to messages, not shown in them."""
+    return _BRANCH + name
+
+
+def _place(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    problem = getattr(error, "problem", None) or "cannot be understood"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
 def _explain(cls: type[BaseModel], error: ValidationError, origin: str) -> str:
-    lines = [_one_fault(cls, dict(fault)) for fault in error.errors(include_url=False)]
+    faults = [dict(fault) for fault in error.errors(include_url=False)]
+    lines = [_one_fault(cls, fault) for fault in faults if not _follows(fault, faults)]
     return "\n".join(f"{origin}: {line}" for line in lines)
 
 
+def _follows(fault: dict[str, Any], faults: list[dict[str, Any]]) -> bool:
+    """Say whether a sequence is too short only because its entries have faults of their own."""
+    place = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place for other in faults if other is not fault
+    )
+
+
 def _one_fault(cls: type[BaseModel], fault: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in fault["loc"]) or "the specification"
+    shown = [str(part) for part in fault["loc"] if not str(part).startswith(_BRANCH)]
+    where = ".".join(shown) or "the specification"
     if fault["type"] == "extra_forbidden":
         known = ", ".join(sorted(_fields_at(cls, fault["loc"][:-1])))
         return f"{where}: unknown key; allowed here: {known or 'see `ecgtwin spec new`'}"
     if fault["type"] == "missing":
         return f"{where}: is required and was not given"
-    return f"{where}: {fault['msg']} (found {fault['input']!r})"
+    if fault["type"] == "value_error":  # ours: it says what was found
+        return f"{where}: {fault['ctx']['error']}"
+    message = fault["msg"]
+    for pydantics, ours in _WORDS.items():
+        message = message.replace(pydantics, ours)
+    return (
+        f"{where}: {message.partition(' or instance of')[0]} (found {reprlib.repr(fault['input'])})"
+    )
 
 
 def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -73,7 +114,7 @@ def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[st
             if part in owner.model_fields
             for model in _models_in(owner.model_fields[part].annotation)
         ]
-        models = inner or [model for model in models if model.__name__ == part] or models
+        models = inner or [one for one in models if branch(one.__name__) == part] or models
     return [name for model in models for name in model.model_fields]
 
 

@@ -1,11 +1,12 @@
 """CohortSpec: patients x conditions x replicates, how to draw them and where to put them."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from ecgtwin.spec.base import Spec, digest_of
-from ecgtwin.spec.condition import Age, CardiacCondition, HeartRate, Sex, Statement
+from ecgtwin.spec.base import Spec, branch, digest_of
+from ecgtwin.spec.condition import Age, CardiacCondition, HeartRate, Statement
 from ecgtwin.spec.sampling import SamplingSpec
 
 Split = Literal["train", "validation", "test"]
@@ -37,13 +38,46 @@ class RateRange(Spec):
         return [round(self.start + step * index, 6) for index in range(self.count)]
 
 
+def _kind_of_patients(value: Any) -> str:  # noqa: ANN401  (raw YAML)
+    by_id = "ids" in value if isinstance(value, Mapping) else isinstance(value, PatientsById)
+    return branch("PatientsById" if by_id else "PatientsBySplit")
+
+
+def _kind_of_rates(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, Mapping | RateRange):
+        return branch("RateRange")
+    return branch("rates" if isinstance(value, list | tuple) else "rate")
+
+
+def _kind_of_age(value: Any) -> str:  # noqa: ANN401
+    return branch("own" if isinstance(value, str) else "age")
+
+
+# A form is chosen before it is checked, so that a mistake is told once and not once per form.
+Patients = Annotated[
+    Annotated[PatientsById, Tag(branch("PatientsById"))]
+    | Annotated[PatientsBySplit, Tag(branch("PatientsBySplit"))],
+    Discriminator(_kind_of_patients),
+]
+Rates = Annotated[
+    Annotated[HeartRate, Tag(branch("rate"))]
+    | Annotated[tuple[HeartRate, ...], Field(min_length=1), Tag(branch("rates"))]
+    | Annotated[RateRange, Tag(branch("RateRange"))],
+    Discriminator(_kind_of_rates),
+]
+OwnOrAge = Annotated[
+    Annotated[Age, Tag(branch("age"))] | Annotated[Literal["own"], Tag(branch("own"))],
+    Discriminator(_kind_of_age),
+]
+
+
 class ConditionSpec(Spec):
     """One wanted state, or one per rate. ``own`` takes the patient's own value."""
 
     statements: tuple[Statement, ...] = ()
-    heart_rate_bpm: HeartRate | tuple[HeartRate, ...] | RateRange | None = None
-    age_years: Age | Literal["own"] | None = "own"
-    sex: Sex | Literal["own"] = "own"
+    heart_rate_bpm: Rates | None = None
+    age_years: OwnOrAge | None = "own"
+    sex: Literal["female", "male", "unknown", "own"] = "own"
 
     def rates(self) -> list[float | None]:
         """Return the requested rates; ``[None]`` leaves the rate unknown."""
@@ -84,7 +118,7 @@ class CohortSpec(Spec):
     version: Literal[1] = 1
     checkpoint: str
     corpus: str
-    patients: PatientsById | PatientsBySplit
+    patients: Patients
     conditions: tuple[ConditionSpec, ...] = Field(min_length=1)
     replicates: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)

@@ -80,7 +80,7 @@ PRESETS = {
         preset="tiny",
         sampling_rate_hz=102.4,
         # Ten guided steps: twenty evaluations an ECG.
-        sampling=SamplingSpec(num_steps=10, guidance_scale=2.5),
+        sampling=SamplingSpec(num_steps=10, guidance_scale=2.0),
     )
 }
 

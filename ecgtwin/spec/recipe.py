@@ -1,9 +1,11 @@
 """Recipe: how the three networks of a preset are trained, one TrainingSpec each."""
 
 from importlib import resources
+from pathlib import Path
 
 from pydantic import Field
 
+from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import Spec
 from ecgtwin.spec.training import TrainingSpec
 
@@ -48,7 +50,13 @@ class Recipe(Spec):
 
 def load_recipe(name: str) -> Recipe:
     """Return a recipe from a YAML file, or a built-in one by name ("tiny")."""
-    built_in = resources.files("ecgtwin") / "recipes" / f"{name}.yaml"
+    folder = resources.files("ecgtwin") / "recipes"
+    built_in = folder / f"{name}.yaml"
     if "/" not in name and built_in.is_file():
         return Recipe.from_yaml(str(built_in))
+    if not Path(name).exists():
+        known = ", ".join(sorted(file.name[:-5] for file in folder.iterdir()))
+        raise SpecificationError(
+            f"recipe {name!r} cannot be read: no such file; give a YAML file or one of {known}"
+        )
     return Recipe.from_yaml(name)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import yaml
+
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.cohort import CohortSpec
 
@@ -39,7 +41,7 @@ seed: 0
 share_noise: false                    # true: the same noise in every condition of a person
 
 # How twins are drawn; without this, as the checkpoint says.
-# sampling: {{sampler: euler, num_steps: 10, guidance_scale: 2.5}}
+# sampling: {{sampler: euler, num_steps: 10, guidance_scale: 2.0}}
 
 output:
   url: {url}                      # a folder or s3://bucket/path
@@ -57,12 +59,20 @@ def write_template(path: Path, *, corpus: str, checkpoint: str, url: str) -> Coh
 
     Raises SpecificationError when the file exists: nothing is overwritten.
     """
-    text = TEMPLATE.format(corpus=corpus, checkpoint=checkpoint, url=url)
+    text = TEMPLATE.format(corpus=_word(corpus), checkpoint=_word(checkpoint), url=_word(url))
+    spec = CohortSpec.parse(yaml.safe_load(text), origin=str(path))
     try:
         with path.open("x") as file:
             file.write(text)
     except FileExistsError:
         raise SpecificationError(f"{path} exists; choose another name or delete it") from None
     except OSError as error:
-        raise SpecificationError(f"{path}: cannot be written ({error.strerror})") from None
-    return CohortSpec.from_yaml(path)
+        raise SpecificationError(
+            f"{path}: cannot be written ({error.strerror}); its folder must be there"
+        ) from None
+    return spec
+
+
+def _word(text: str) -> str:
+    """Return ``text`` as YAML on one line, quoted where it must be."""
+    return yaml.safe_dump([text], default_flow_style=True, width=10_000).strip()[1:-1]

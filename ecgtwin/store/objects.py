@@ -19,12 +19,17 @@ PARALLEL_READS = 8
 
 def join(url: str, *parts: str) -> str:
     """Return ``url`` with ``parts`` appended, one slash between."""
-    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+    base = url.rstrip("/")
+    if "://" in url and "://" not in base:
+        raise StoreError(f"{url} names no bucket or folder; write s3://bucket/folder")
+    return "/".join([base, *(part.strip("/") for part in parts)])
 
 
 def is_s3(url: str) -> bool:
     """Say whether ``url`` lies in an object store; StoreError unless it is ``s3`` or a file."""
     scheme, separator, _ = url.partition("://")
+    if url.startswith("s3:") and not separator:
+        raise StoreError(f"{url}: write s3://bucket/folder, or ./{url} for a folder of that name")
     if separator and scheme not in ("s3", "file"):
         raise StoreError(
             f"{url}: the scheme {scheme!r} is not supported; "

@@ -26,11 +26,13 @@ class ShardedEcgs:
     The manifests are read once, when made: make another reader to see later commits.
     """
 
+    _expected: Schema = "cohort"  # of a URL at which no shard is committed yet
+
     def __init__(self, url: str) -> None:
         """Read the manifests; StoreError when nothing is at ``url``, DamageError when damaged."""
         self.url = url
         self.layout: SignalLayout = read_layout(url)
-        self.schema, self.columns = _read_columns(url, self.layout)
+        self.schema, self.columns = _read_columns(url, self.layout, self._expected)
         accepted = np.asarray(self.columns["accepted"], dtype=bool)
         self._kept: NDArray[np.int64] = np.flatnonzero(accepted)
         self.rows: NDArray[np.int64] = np.asarray(self.columns["row"], dtype=np.int64)[self._kept]
@@ -124,6 +126,8 @@ class Cohort(ShardedEcgs):
 class Corpus(ShardedEcgs):
     """Ingested or simulated ECGs."""
 
+    _expected: Schema = "corpus"
+
     def __init__(self, url: str) -> None:
         """Open the corpus at ``url``; StoreError when a cohort is there."""
         super().__init__(url)
@@ -140,10 +144,11 @@ def _check_schema(ecgs: ShardedEcgs, wanted: Schema) -> None:
         raise StoreError(f"{ecgs.url} holds a {ecgs.schema}, not a {wanted}; check the URL")
 
 
-def _read_columns(url: str, layout: SignalLayout) -> tuple[Schema, dict[str, list[Any]]]:
+def _read_columns(
+    url: str, layout: SignalLayout, schema: Schema
+) -> tuple[Schema, dict[str, list[Any]]]:
     indices = committed_shards(url)
     shards = layout.shards()
-    schema: Schema = "cohort"
     plan_digest = ""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS[schema]}
     for position, manifest in enumerate(read_manifests(url, indices)):

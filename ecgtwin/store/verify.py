@@ -35,10 +35,12 @@ def _plan_digest(url: str) -> str | None:
     for name, key in _PLANS:
         target = join(url, name)
         try:
-            found = json.loads(read_object(target))
-            return None if found.get(key) is None else str(found[key])
+            data = read_object(target)
         except FileNotFoundError:
             continue
+        try:
+            found = json.loads(data)
+            return None if found.get(key) is None else str(found[key])
         except (ValueError, AttributeError) as error:
             raise DamageError(f"{target} is damaged: it is no description ({error})") from error
     return None

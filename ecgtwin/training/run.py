@@ -14,6 +14,7 @@ from torch import nn
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.recipe import Recipe
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.store.objects import join, object_exists
 from ecgtwin.store.reader import Corpus
 from ecgtwin.training.data import TrainingRows
 from ecgtwin.training.engine import Engine, TorchEngine
@@ -45,9 +46,7 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
 
     Under torchrun every rank calls this. Raises SpecificationError where the corpora do not fit.
     """
-    corpora = [Corpus(url) for url in job.corpora]
-    twin = _start(job)
-    _check_fit(twin, job.corpora, corpora)
+    twin, corpora = check_training(job)
     digests = [str(corpus.description["digest"]) for corpus in corpora]
     report = tee(JsonLines(job.folder / "log.jsonl"), show) if rank == 0 else silent
     inputs = StageInputs(
@@ -66,6 +65,25 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
     if rank == 0:
         _finish(job, inputs, results, digests)
     return results
+
+
+def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Corpus]]:
+    """Return the twin to start from and the corpora; writes nothing.
+
+    Raises SpecificationError where they do not fit, or where ``out`` is taken by something else
+    than what a training in ``folder`` put there.
+    """
+    corpora = [Corpus(url) for url in job.corpora]
+    twin = _start(job)
+    _check_fit(twin, job.corpora, corpora)
+    if job.folder.exists() and not job.folder.is_dir():
+        raise SpecificationError(f"--folder {job.folder} is a file; give a folder")
+    if object_exists(join(job.out, "twin.json")) and not (job.folder / "log.jsonl").exists():
+        raise SpecificationError(
+            f"{job.out} holds a checkpoint that was not trained in {job.folder}; nothing was "
+            "changed: choose another --out, or the --folder of that training"
+        )
+    return twin, corpora
 
 
 def _start(job: TrainingJob) -> EcgTwin:

@@ -155,7 +155,8 @@ class Command:
         self._kills.mkdir()
         path = folder / "cohort.yaml"
         path.write_text(yaml.safe_dump(spec.model_dump(mode="json")))
-        self._words = ["generate", str(path), "--executor", executor, "--workers", "2"]
+        workers = ["--workers", "2"] if executor == "ray" else []
+        self._words = ["generate", str(path), "--executor", executor, *workers]
 
     @contextmanager
     def started(self, *, kill: str = "", pause_s: float = 0.0) -> Iterator[Run]:

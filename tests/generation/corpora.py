@@ -66,7 +66,8 @@ def make_corpus(url: str, rows: Sequence[Row] = DEFAULT_ROWS) -> str:
         "certainties": [["definite"] for _ in rows],
     }
     assert set(columns) | {"row", "saturated"} == set(CORPUS_COLUMNS)
-    write_shard(url, layout, Shard(0, 0, len(rows)), samples_mv, columns, schema="corpus")
+    shard = Shard(0, 0, len(rows))
+    write_shard(url, layout, shard, samples_mv, columns, schema="corpus", plan_digest="c0ffee")
     return url
 
 

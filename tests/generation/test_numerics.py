@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ecgtwin.errors import CohortMismatchError
+from ecgtwin.errors import CohortMismatchError, DamageError
 from ecgtwin.executors.protocol import one_torch_thread
 from ecgtwin.generation.numerics import agree_on_numerics, fingerprint
+from ecgtwin.store.objects import replace_object
 
 
 def test_the_fingerprint_sees_threads_and_batch() -> None:
@@ -34,4 +35,9 @@ def test_another_fingerprint_is_refused_by_name_and_the_first_one_stays(tmp_path
     assert "torch is '1.0' here" in str(refusal.value)
     assert "--mixed-numerics" in str(refusal.value)
     agree_on_numerics(url, other, mixed=True)
+    for damaged in (b"{", b"3"):
+        replace_object(f"{url}/numerics.json", damaged)
+        with pytest.raises(DamageError, match=r"numerics\.json is damaged"):
+            agree_on_numerics(url, mine, mixed=False)
+    replace_object(f"{url}/numerics.json", before)
     assert (tmp_path / "numerics.json").read_bytes() == before

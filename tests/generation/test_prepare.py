@@ -1,13 +1,14 @@
 """The plan at a URL: written once, finished wherever it was cut off, never replaced."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ecgtwin.errors import CohortMismatchError, DamageError, SpecificationError
+from ecgtwin.errors import CohortMismatchError, DamageError, SpecificationError, StoreError
 from ecgtwin.generation.prepare import load_cohort, resolve_cohort, write_plan
 from ecgtwin.generation.references import base_vector_digest
 from tests.generation.corpora import (
@@ -49,6 +50,65 @@ def test_only_private_names_patients(inputs: Path, tmp_path: Path) -> None:
     for name, data in objects.items():
         if not name.startswith("private/"):
             assert b"p1-0" not in data, name
+
+
+def test_patients_asked_for_by_id_go_by_their_pseudonyms(inputs: Path, tmp_path: Path) -> None:
+    """Nor can an id be tried against a digest: the digests are the same under other ids."""
+    spec = make_spec(inputs, tmp_path / "cohort", patients={"ids": ["p3", "p1"]})
+    written = write_plan(resolve_cohort(spec))
+    persons = [patient.person for patient in written.plan.patients]
+    objects = objects_under(spec.output.url)
+    description = json.loads(objects["cohort.json"])
+    assert description["specification"]["patients"] == {"ids": persons}
+    public = {name: data for name, data in objects.items() if not name.startswith("private/")}
+    for name, data in public.items():
+        for secret in (b'"p1"', b'"p3"', b"p1-0", spec.bytes_digest().encode()):
+            assert secret not in data, name
+    for asked in (spec, written.plan.spec):  # a worker may be given either
+        read = load_cohort(asked, checkpoint_digest=written.plan.checkpoint_digest)
+        assert read.plan.digest == written.plan.digest
+    assert write_plan(resolve_cohort(spec)).plan.digest == written.plan.digest
+    assert objects_under(spec.output.url) == objects
+    for ids in (["p1", "p3"], ["p3"], ["p3", "p2"]):
+        other = make_spec(inputs, tmp_path / "cohort", patients={"ids": ids})
+        with pytest.raises(CohortMismatchError, match="another specification"):
+            resolve_cohort(other)
+        with pytest.raises(CohortMismatchError, match="another specification"):
+            load_cohort(other, checkpoint_digest=written.plan.checkpoint_digest)
+
+
+def test_a_base_vector_does_not_know_who_else_is_asked_for(inputs: Path, tmp_path: Path) -> None:
+    alone, among = (
+        resolve_cohort(make_spec(inputs, tmp_path / "cohort", patients={"ids": ids}))
+        for ids in (["p1"], ["p1", "p2", "p3"])
+    )
+    assert np.array_equal(alone.base_vectors[0], among.base_vectors[0])
+
+
+def test_a_corpus_without_its_key_or_digest_is_damaged(inputs: Path, tmp_path: Path) -> None:
+    for name, data in (("private/pseudonym.key", b""), ("corpus.json", b"{}")):
+        corpus = tmp_path / name.replace("/", "-")
+        shutil.copytree(inputs / "corpus", corpus)
+        (corpus / name).write_bytes(data)
+        with pytest.raises(DamageError, match=name):
+            resolve_cohort(make_spec(inputs, tmp_path / "cohort", corpus=str(corpus)))
+
+
+def test_a_cohort_does_not_move_in_with_a_checkpoint(inputs: Path, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "twin")
+    with pytest.raises(CohortMismatchError, match="holds a checkpoint"):
+        resolve_cohort(make_spec(inputs, checkpoint))
+
+
+def test_a_store_that_refuses_is_not_called_damage(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    digest = write_plan(resolve_cohort(spec)).plan.checkpoint_digest
+    description = tmp_path / "cohort" / "cohort.json"
+    description.unlink()
+    description.mkdir()  # cannot be read as a file
+    with pytest.raises(StoreError) as error:
+        load_cohort(spec, checkpoint_digest=digest)
+    assert not isinstance(error.value, DamageError)
 
 
 def test_pseudonyms_are_keyed_by_the_corpus(inputs: Path, tmp_path: Path) -> None:

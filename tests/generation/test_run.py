@@ -2,13 +2,13 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
 import torch
 
-from ecgtwin.errors import CohortMismatchError, StoreError
+from ecgtwin.errors import CohortMismatchError, DamageError, StoreError
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Outcome, Work
 from ecgtwin.executors.ray_executor import RayExecutor
@@ -25,7 +25,7 @@ class Backwards:
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
-    def run(self, work: Work, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
         yield from LocalExecutor().run(work, list(shards)[::-1][: self._limit])
 
 
@@ -102,6 +102,34 @@ def test_a_shard_that_fails_is_reported_and_the_rest_is_made(inputs: Path, tmp_p
     assert len(Cohort(spec.output.url)) == 8
     blocked.unlink()
     assert generate_cohort(spec, executor=LocalExecutor()).is_complete
+
+
+def test_a_damaged_manifest_is_no_commit(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(spec, executor=LocalExecutor())
+    (tmp_path / "cohort/manifest/shard-000000001.parquet").write_bytes(b"")
+    for request in (describe_plan, lambda spec: generate_cohort(spec, executor=LocalExecutor())):
+        with pytest.raises(DamageError, match="shard-000000001"):
+            request(spec)
+
+
+def test_the_executor_is_closed_when_a_run_ends_early(inputs: Path, tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    class Watched:
+        def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
+            try:
+                yield from LocalExecutor().run(work, shards)
+            finally:
+                ended.append("closed")
+
+    def stop(outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    spec = make_spec(inputs, tmp_path / "cohort")
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        generate_cohort(spec, executor=Watched(), on_outcome=stop)
+    assert ended == ["closed"], interrupt  # while the error, and so its frames, are still held
 
 
 def test_other_numerics_are_refused_before_anything_is_made(inputs: Path, tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.manifest import committed_shards
-from ecgtwin.store.objects import is_s3, join, read_object
+from ecgtwin.store.objects import is_s3, join
 from ecgtwin.store.reader import Cohort, Corpus
 from ecgtwin.store.s3 import filesystem
 from ecgtwin.store.verify import verify
 from ecgtwin.twin.twin import EcgTwin
-from tests.generation.corpora import make_spec, objects_under
+from tests.generation.corpora import make_spec, objects_under, s3_objects_under
 from tests.tiny import tiny_twin
 
 pytestmark = pytest.mark.s3
@@ -57,12 +57,8 @@ def generated(spec: CohortSpec) -> dict[str, bytes]:
 
 
 def objects_at(url: str) -> dict[str, bytes]:
-    """Return every object under ``url`` but the records of runs."""
-    if not is_s3(url):
-        return objects_under(url)
-    root = url.removeprefix("s3://").rstrip("/") + "/"
-    names = [name.removeprefix(root) for name in filesystem().find(root)]
-    return {name: read_object(join(url, name)) for name in names if not name.startswith("runs/")}
+    """Return every object under ``url``, in a folder or on S3, but the records of runs."""
+    return s3_objects_under(url) if is_s3(url) else objects_under(url)
 
 
 def put_folder(folder: Path, url: str) -> str:
@@ -106,18 +102,13 @@ def test_a_cohort_on_s3_is_read_by_us_and_by_xarray(inputs: Path, url: str, tmp_
     generated(make_spec(inputs, url))
     here, there = Cohort(local.output.url), Cohort(url)
     assert there.columns == here.columns
-    assert there.description["plan_digest"] == describe_digest(here)
+    assert there.description == here.description
     positions = [11, 0, 5, 5]
     np.testing.assert_array_equal(there.samples_mv(positions), here.samples_mv(positions))
     data = xarray.open_zarr(join(url, "signals.zarr"), consolidated=False, chunks=None)
     np.testing.assert_allclose(
         data["samples_mv"].isel(sample=positions), here.samples_mv(positions), atol=1e-6
     )
-
-
-def describe_digest(cohort: Cohort) -> str:
-    digest: str = cohort.description["plan_digest"]
-    return digest
 
 
 def test_another_plan_at_the_url_is_refused_and_nothing_changes(inputs: Path, url: str) -> None:

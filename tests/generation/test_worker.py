@@ -2,11 +2,13 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ecgtwin.errors import CohortMismatchError
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.worker import GenerateShard, draw_rows, generate_shard
 from ecgtwin.signals.beats import measure
@@ -88,6 +90,24 @@ def test_making_a_shard_again_changes_nothing(inputs: Path, tmp_path: Path) -> N
     again = GenerateShard(cohort.plan.spec)(cohort.plan.shards()[1])
     assert not again.was_ours
     assert objects_under(cohort.url) == before
+
+
+def test_a_worker_that_outlives_its_cohort_commits_nothing(inputs: Path, tmp_path: Path) -> None:
+    """The cohort was deleted and another one planned in its place, or none."""
+    url = tmp_path / "cohort"
+    cohort = write_plan(resolve_cohort(make_spec(inputs, url)))
+    work = GenerateShard(cohort.plan.spec)
+    work(cohort.plan.shards()[0])
+    shutil.rmtree(url)
+    write_plan(resolve_cohort(make_spec(inputs, url, seed=1)))
+    before = objects_under(str(url))
+    with pytest.raises(CohortMismatchError, match="holds plan"):
+        work(cohort.plan.shards()[1])
+    assert objects_under(str(url)) == before
+    shutil.rmtree(url)
+    with pytest.raises(CohortMismatchError, match="holds no plan"):
+        work(cohort.plan.shards()[1])
+    assert not url.exists()
 
 
 def test_work_travels_without_its_networks(inputs: Path, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""What the command line takes: numbers that make sense, and mistakes told in one line."""
+
+import argparse
+from typing import NoReturn
+
+from ecgtwin.errors import SpecificationError
+
+DESCRIPTION = """\
+Personal ECG digital twins: the same person's ECG in another cardiac state.
+
+everything at once:   ecgtwin demo
+records to a corpus:  ecgtwin ingest simulated corpus
+specify, generate:    ecgtwin spec new cohort.yaml --corpus corpus --url cohort
+                      ecgtwin generate cohort.yaml
+read, measure:        ecgtwin cohort report cohort
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"ecgtwin: error: {message}; see `{self.prog} --help`\n")
+
+
+def positive_count(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, needs a whole number of at least 1")
+    return int(text)
+
+
+def natural_seed(text: str) -> int:
+    """Return a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r}, needs a whole number of at least 0")
+    return int(text)
+
+
+def positive_minutes(text: str) -> float:
+    """Return a number above 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text!r}, needs a number above 0")
+    return found
+
+
+def check_source_options(arguments: argparse.Namespace) -> None:
+    """Raise SpecificationError for an option of ``ingest`` that is of another kind of source."""
+    simulated = arguments.source == "simulated"
+    strangers = ("limit",) if simulated else ("persons", "visits", "seed")
+    for name in strangers:
+        if getattr(arguments, name) is not None:
+            of = "a folder of records" if simulated else "a simulated population"
+            raise SpecificationError(
+                f"--{name} is of {of}, and the source is {arguments.source!r}; leave it out"
+            )
