@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             mixed_numerics=arguments.mixed_numerics,
         )
     except EcgTwinError as error:
-        print(f"ecgtwin: error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"ecgtwin: error: {line}", file=sys.stderr)
         return 2
     print(summary.line(), flush=True)
     return 0 if summary.is_complete else 1

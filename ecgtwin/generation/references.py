@@ -14,7 +14,7 @@ from ecgtwin.errors import DamageError, SpecificationError, StoreError
 from ecgtwin.executors.protocol import one_torch_thread
 from ecgtwin.generation.plan import PatientRow
 from ecgtwin.spec.cohort import PatientsById, PatientsBySplit
-from ecgtwin.spec.condition import CardiacCondition
+from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
 from ecgtwin.store.objects import join, read_object
 from ecgtwin.store.reader import Corpus
 from ecgtwin.twin.twin import EcgTwin
@@ -22,7 +22,6 @@ from ecgtwin.twin.twin import EcgTwin
 _KEY_NAME = "private/pseudonym.key"
 _KEY_BYTES = 32
 _REFERENCES_PER_BATCH = 32
-_CONDITION_RATES_BPM = (20.0, 300.0)  # what a condition may say; a label outside is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +60,8 @@ class ReferenceRecords:
         """Return the state a record was taken in: the label's rate, or else the measured one."""
         row = self.row(position)
         rate = row["heart_rate_bpm"] or row["measured_heart_rate_bpm"]
-        low, high = _CONDITION_RATES_BPM
-        return CardiacCondition.parse(
-            {
-                "statements": [
-                    {"code": code, "certainty": certainty}
-                    for code, certainty in zip(row["statements"], row["certainties"], strict=True)
-                ],
-                "heart_rate_bpm": rate if rate is not None and low <= rate <= high else None,
-                "age_years": row["age_years"],
-                "sex": row["sex"],
-            },
-            origin=f"{self.corpus.url}, record {row['record_id']}",
-        )
+        columns = {name: [value] for name, value in {**row, "heart_rate_bpm": rate}.items()}
+        return condition_from_columns(columns, 0)
 
     def choose(self, patients: PatientsById | PatientsBySplit) -> list[int]:
         """Return the positions of the reference ECGs: the earliest visit of each patient.

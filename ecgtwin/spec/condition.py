@@ -31,7 +31,9 @@ class Statement(Spec):
         return " ".join(code.lower().split())
 
 
-HeartRate = Annotated[float, Field(ge=20, le=300)]
+MIN_RATE_BPM, MAX_RATE_BPM = 20.0, 300.0
+
+HeartRate = Annotated[float, Field(ge=MIN_RATE_BPM, le=MAX_RATE_BPM)]
 Age = Annotated[float, Field(ge=0, le=120)]
 
 
@@ -50,11 +52,15 @@ class CardiacCondition(Spec):
 
 
 def condition_from_columns(columns: Mapping[str, Any], position: int) -> CardiacCondition:
-    """Return the condition that stands at ``position`` of a stored table's columns."""
+    """Return the condition that stands at ``position`` of a stored table's columns.
+
+    A rate that no condition may have (a detector's on a bad record) is unknown.
+    """
+    rate = _known(columns["heart_rate_bpm"][position])
     pairs = zip(columns["statements"][position], columns["certainties"][position], strict=True)
     return CardiacCondition(
         statements=tuple(Statement(code=code, certainty=certainty) for code, certainty in pairs),
-        heart_rate_bpm=_known(columns["heart_rate_bpm"][position]),
+        heart_rate_bpm=rate if rate and MIN_RATE_BPM <= rate <= MAX_RATE_BPM else None,
         age_years=_known(columns["age_years"][position]),
         sex=columns["sex"][position],
     )

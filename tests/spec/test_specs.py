@@ -113,6 +113,9 @@ def test_unknown_is_none_and_not_a_number():
     assert condition.heart_rate_bpm is None
     assert condition.age_years is None
     assert condition.statements[0].certainty == "possible"
+    for rate, known in ((0.0, None), (310.0, None), (72.0, 72.0)):
+        columns["heart_rate_bpm"] = [rate]
+        assert condition_from_columns(columns, 0).heart_rate_bpm == known
 
 
 def test_own_values_are_the_patients():
