@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecgtwin.errors import CohortMismatchError
+from ecgtwin.executors.protocol import Work
 from ecgtwin.spec.shard import Shard
 
 
@@ -72,3 +73,21 @@ class Slow:
         (self.folder / f"{shard.index}.begun").touch()
         time.sleep(self.seconds)
         return os.getpid()
+
+
+@dataclass(frozen=True)
+class MeetFirst:
+    """Another's work, begun only when ``num_workers`` processes have each been given a shard."""
+
+    folder: Path
+    num_workers: int
+    work: Work
+
+    def __call__(self, shard: Shard) -> object:
+        (self.folder / f"{os.getpid()}.here").touch()
+        until = time.monotonic() + 120
+        while len(list(self.folder.glob("*.here"))) < self.num_workers:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.num_workers} workers were not all given a shard")
+            time.sleep(0.05)
+        return self.work(shard)

@@ -16,6 +16,7 @@ from ecgtwin.generation.run import describe_plan, generate_cohort
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.reader import Cohort
 from ecgtwin.store.verify import verify
+from tests.executors.works import MeetFirst
 from tests.generation.corpora import make_spec, objects_under, s3_objects_under
 
 
@@ -27,6 +28,16 @@ class Backwards:
 
     def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
         yield from LocalExecutor().run(work, list(shards)[::-1][: self._limit])
+
+
+class TwoMeeting:
+    """Two Ray actors, neither of which begins before the other has a shard too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
+        yield from RayExecutor(2).run(MeetFirst(self._folder, 2, work), shards)
 
 
 def test_a_run_makes_every_row_and_says_so(inputs: Path, tmp_path: Path) -> None:
@@ -151,8 +162,10 @@ def test_one_worker_makes_the_same_cohort_as_two_ray_workers(inputs: Path, tmp_p
     one, two = (make_spec(inputs, tmp_path / name) for name in ("one", "two"))
     generate_cohort(one, executor=LocalExecutor())
     workers: set[str] = set()
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
     summary = generate_cohort(
-        two, executor=RayExecutor(2), on_outcome=lambda outcome: workers.add(outcome.worker)
+        two, executor=TwoMeeting(meeting), on_outcome=lambda outcome: workers.add(outcome.worker)
     )
     assert summary.is_complete
     assert len(workers) == 2
