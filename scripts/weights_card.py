@@ -53,7 +53,7 @@ def _card(
             "# The `tiny` weights",
             "",
             f"Digest `{summary['digest']}`, {mib:.2f} MiB of fp16 safetensors. "
-            f"Made by `make weights`, {datetime.now(UTC):%Y-%m-%d}.",
+            f"Made by the steps of `scripts/weights.sh`, {datetime.now(UTC):%Y-%m-%d}.",
             "",
             "## Data",
             "",

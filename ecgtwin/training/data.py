@@ -17,6 +17,7 @@ from ecgtwin.signals.leads import independent_leads
 from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe
 from ecgtwin.store.reader import Corpus
+from ecgtwin.training.engine import rank_slice
 from ecgtwin.training.objectives import CONDITION_KEYS, Batch
 from ecgtwin.training.pairs import PairSampler
 from ecgtwin.twin.twin import EcgTwin
@@ -34,9 +35,9 @@ class Slice:
 
     @classmethod
     def of_rank(cls, total: int, rank: int, world_size: int) -> "Slice":
-        """Return the share of ``rank``; ``total`` must divide by ``world_size``."""
-        each = total // world_size
-        return cls(total, rank * each, (rank + 1) * each)
+        """Return the share of ``rank``; raise SpecificationError if ``total`` does not divide."""
+        part = rank_slice(total, rank=rank, world_size=world_size)
+        return cls(total, part.start, part.stop)
 
 
 @dataclass(frozen=True, slots=True)
