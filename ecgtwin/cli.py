@@ -1,7 +1,6 @@
 """The command line: parse, call one function, say what came of it. Data to stdout, talk aside."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,10 @@ from ecgtwin.arguments import (
     positive_count,
     positive_minutes,
 )
+from ecgtwin.commands.corpus import add_corpus
+from ecgtwin.commands.edit import add_edit
+from ecgtwin.commands.import_weights import add_import_weights
+from ecgtwin.commands.train import add_train
 from ecgtwin.errors import EcgTwinError, SpecificationError
 
 if TYPE_CHECKING:
@@ -54,9 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_ingest(commands)
-    _add_train(commands)
+    add_corpus(commands)
+    add_train(commands)
+    add_import_weights(commands)
     _add_spec(commands)
     _add_generate(commands)
+    add_edit(commands)
     _add_submit(commands)
     _add_cohort(commands)
     return parser
@@ -147,65 +153,6 @@ def _report_failures(errors: Sequence[str | None]) -> int:
         last = (error or "").strip().splitlines()[-1:]
         print(f"ecgtwin: a shard failed: {''.join(last)}", file=sys.stderr)
     return 1 if errors else 0
-
-
-def _add_train(commands: "Commands") -> None:
-    train = commands.add_parser("train", help="train all three networks on one or more corpora")
-    train.add_argument("recipe", help="a recipe file, or the name of a built-in one (tiny)")
-    train.add_argument("--corpus", action="append", required=True, help="may be given repeatedly")
-    train.add_argument("--out", required=True, help="the checkpoint: a new folder or s3:// URL")
-    train.add_argument("--folder", required=True, type=Path, help="logs and training checkpoints")
-    train.add_argument("--start-from", help="a checkpoint to go on from")
-    train.add_argument("--engine", choices=("deepspeed", "torch"), default="deepspeed")
-    train.add_argument(
-        "--processes", type=positive_count, default=1, help="started through torchrun if > 1"
-    )
-    train.add_argument(
-        "--minutes", type=positive_minutes, help="stop all stages after about this long"
-    )
-    train.add_argument("--half", action="store_true", help="store the weights as fp16")
-    train.set_defaults(run=_train)
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from ecgtwin.progress import training_display
-    from ecgtwin.spec.recipe import load_recipe
-    from ecgtwin.training.launch import launch_ranks
-    from ecgtwin.training.run import TrainingJob, check_training, run_training
-
-    recipe = load_recipe(arguments.recipe)
-    job = TrainingJob(
-        recipe=recipe,
-        corpora=tuple(arguments.corpus),
-        out=arguments.out,
-        folder=arguments.folder,
-        start_from=arguments.start_from,
-        engine=arguments.engine,
-        minutes=arguments.minutes,
-        half_precision_file=arguments.half,
-    )
-    if arguments.processes > 1 and "LOCAL_RANK" not in os.environ:
-        check_training(job)  # a mistake is told once, here, and not by every rank
-        return launch_ranks(arguments.processes, _train_words(arguments))
-    rank = int(os.environ.get("RANK", "0"))
-    with training_display(recipe, visible=rank == 0) as show:
-        results = run_training(job, rank=rank, show=show)
-    if rank == 0:
-        for result in results:
-            figures = ", ".join(f"{key} {value:.4g}" for key, value in result.validation.items())
-            print(f"{result.stage}: {result.summary.step} steps; validation: {figures or 'none'}")
-    return 0
-
-
-def _train_words(arguments: argparse.Namespace) -> list[str]:
-    words = ["train", arguments.recipe, "--out", arguments.out, "--folder", str(arguments.folder)]
-    words += [word for url in arguments.corpus for word in ("--corpus", url)]
-    words += ["--engine", arguments.engine]
-    if arguments.start_from is not None:
-        words += ["--start-from", arguments.start_from]
-    if arguments.minutes is not None:
-        words += ["--minutes", str(arguments.minutes)]
-    return words + (["--half"] if arguments.half else [])
 
 
 def _add_spec(commands: "Commands") -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ecgtwin.errors import SpecificationError
 from ecgtwin.evaluation.evaluate import EvaluationInputs, evaluate
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort
+from ecgtwin.generation.texts import load_twin
 from ecgtwin.plots.report import Drawing, ReportDrawings, write_report
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
@@ -56,7 +57,7 @@ def measure_cohort(url: str, *, say: Callable[[str], None]) -> MeasuredCohort:
     spec = CohortSpec.parse(
         {**stored, "output": {**stored["output"], "url": url}}, origin=f"{url}/cohort.json"
     )
-    resolved, twin = resolve_cohort(spec), EcgTwin.load(spec.checkpoint)
+    resolved, twin = resolve_cohort(spec), load_twin(spec.checkpoint, texts_at=spec.corpus)
     inputs = _gather(cohort, Corpus(spec.corpus), resolved, twin)
     results = evaluate(inputs)
     for line in _summary_lines(results):

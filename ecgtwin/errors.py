@@ -5,6 +5,8 @@ EcgTwinError
 ├── RecordError             a source record cannot be used
 ├── SourceError             a whole source cannot be read
 ├── CheckpointError         a checkpoint is missing, damaged or of another kind
+├── EncoderError            a text encoder cannot be had: no library, no weights, other weights
+│   └── EncoderMismatchError  it is not the one that the networks were trained with
 ├── TrainingError           a training diverged
 ├── StoreError              an object store refused or cannot be reached
 │   ├── CommitConflictError other bytes stand where an object was to be committed
@@ -31,6 +33,14 @@ class SourceError(EcgTwinError):
 
 class CheckpointError(EcgTwinError):
     """A checkpoint is missing, damaged, or of another kind than asked for."""
+
+
+class EncoderError(EcgTwinError):
+    """A text encoder cannot be had: its library or its weights are missing or of another kind."""
+
+
+class EncoderMismatchError(EncoderError):
+    """A text encoder is not the one that the networks were trained with."""
 
 
 class TrainingError(EcgTwinError):

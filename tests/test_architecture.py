@@ -1,6 +1,7 @@
 """The floors: imports go down only, each heavy library has one home, the public names are few."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,8 +20,9 @@ FLOORS = [
     {"twin", "sources"},
     {"training", "generation", "evaluation"},
     {"plots"},
-    {"arguments", "cohort_report", "progress"},
+    {"arguments", "cohort_report", "edit_folder", "progress"},
     {"demo"},
+    {"commands"},
     {"cli", "viewer"},
     {"__main__"},
 ]
@@ -39,6 +41,8 @@ HOMES = {
     "safetensors": ("twin/checkpoint.py", "training/state.py"),
     "tqdm": ("progress.py",),
     "xarray": ("demo.py",),
+    "transformers": ("models/nomic.py",),
+    "huggingface_hub": ("models/nomic.py",),
     "pydantic": ("spec/",),
     "yaml": ("spec/", "demo.py"),
     "scipy": ("signals/", "sources/", "evaluation/", "plots/"),
@@ -56,16 +60,21 @@ HOMES = {
     ),
 }  # fmt: skip
 # Where a name of the import differs from that of the distribution.
-DISTRIBUTION = {"yaml": "pyyaml"}
+DISTRIBUTION = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from names_in(node)
+
+
+def names_in(node):
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -84,12 +93,18 @@ def test_imports_go_down(path):
             assert FLOOR[target] < FLOOR[home], f"{here} imports {name}"
 
 
+def names_of(requirements):
+    return {re.match(r"[\w-]+", requirement).group().lower() for requirement in requirements}
+
+
+def optional_names():
+    """Return what the extras bring, the developers' tools aside."""
+    extras = PROJECT["optional-dependencies"].items()
+    return {name for extra, needed in extras if extra != "dev" for name in names_of(needed)}
+
+
 def test_every_library_has_a_home_and_is_declared():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {
-        requirement.split("[")[0].split(">")[0].split("=")[0].split("<")[0].lower()
-        for requirement in project["dependencies"]
-    }
+    declared = names_of(PROJECT["dependencies"]) | optional_names()
     roots = {
         name.partition(".")[0]
         for folder in (PACKAGE, ROOT / "ray_jobs")
@@ -99,6 +114,15 @@ def test_every_library_has_a_home_and_is_declared():
     foreign = roots - set(sys.stdlib_module_names) - {"ecgtwin", "ray_jobs"}
     assert {DISTRIBUTION.get(name, name) for name in foreign} <= declared
     assert foreign - {"numpy"} <= set(HOMES), "give a new library a home in HOMES"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_extra_is_imported_inside_functions_only(path):
+    """Without the extra every module still imports."""
+    module = ast.parse(path.read_text())
+    at_once = [node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    roots = {name.partition(".")[0] for node in at_once for name in names_in(node)}
+    assert not {DISTRIBUTION.get(root, root) for root in roots} & optional_names()
 
 
 def test_nothing_imports_the_jobs_but_the_command_line():
@@ -136,7 +160,8 @@ class Refuse:
     def find_spec(self, name, path=None, target=None):
         root = name.partition('.')[0]
         if root in {{'ray', 'deepspeed', 'zarr', 'pyarrow', 's3fs', 'fsspec', 'wfdb', 'safetensors',
-                    'matplotlib', 'tqdm', 'xarray', 'pandas', 'aiobotocore', 'botocore'}}:
+                    'matplotlib', 'tqdm', 'xarray', 'pandas', 'aiobotocore', 'botocore',
+                    'transformers', 'huggingface_hub'}}:
             raise ImportError(root + ' is not among ' + repr({allowed}))
 sys.meta_path.insert(0, Refuse())
 import ecgtwin.training.objectives, ecgtwin.training.engine, ecgtwin.training.loop

@@ -30,6 +30,7 @@ from ecgtwin.generation.references import (
     base_vector_digest,
     read_references,
 )
+from ecgtwin.generation.texts import load_twin
 from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec, PatientsById
 from ecgtwin.store.commit import put_new
@@ -39,7 +40,6 @@ from ecgtwin.store.objects import join, object_exists, read_object
 from ecgtwin.store.reader import Corpus
 from ecgtwin.store.tables import put_table, read_table
 from ecgtwin.store.writer import create_signals
-from ecgtwin.twin.twin import EcgTwin
 
 _REFERENCES = "private/references.parquet"
 _PATIENTS = "plan/patients.parquet"
@@ -82,11 +82,11 @@ class ResolvedCohort:
 def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
     """Return the cohort that ``spec`` asks for, as it stands at its URL or newly planned.
 
-    Writes nothing. Raises SpecificationError for what the corpus cannot give, and
+    Writes nothing. Raises SpecificationError for what corpus or networks cannot give, and
     CohortMismatchError where something else stands at the URL.
     """
-    url = spec.output.url
-    twin = EcgTwin.load(spec.checkpoint)
+    twin = load_twin(spec.checkpoint, texts_at=spec.corpus)
+    twin.sampler(spec.sampling or twin.spec.sampling)  # refused here rather than by a worker
     records = ReferenceRecords(Corpus(spec.corpus))
     inputs = {
         "specification": spec.bytes_digest(),
@@ -94,9 +94,9 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
         "corpus": _corpus_digest(records.corpus),
         "format": str(FORMAT_VERSION),
     }
-    references = _stored_references(url, inputs)
+    references = _stored_references(spec.output.url, inputs)
     if references is None:
-        _check_vacant(url)
+        _check_vacant(spec.output.url)
         references = read_references(records, records.choose(spec.patients), twin)
     return _resolved(spec, references, inputs, twin.num_samples, twin.sampling_rate_hz)
 

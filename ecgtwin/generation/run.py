@@ -19,6 +19,7 @@ from ecgtwin.errors import (
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.generation.plan import plan_text
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
+from ecgtwin.generation.texts import put_plan_texts
 from ecgtwin.generation.worker import GenerateShard, ShardResult
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.store.commit import put_new
@@ -100,6 +101,12 @@ def generate_cohort(
     if not left:
         return _summary(cohort, len(done), [], 0.0)
     cohort = write_plan(cohort)
+    put_plan_texts(
+        cohort.url,
+        (line for row in cohort.plan.conditions for line in row.condition.statements),
+        checkpoint=spec.checkpoint,
+        corpus_url=spec.corpus,
+    )
     started = time.perf_counter()
     outcomes: list[Outcome] = []
     record = _RunRecord(cohort)

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecgtwin.diffusion.noise_key import noise_key, standard_normal
 from ecgtwin.executors.protocol import one_torch_thread
-from ecgtwin.generation.noise_key import noise_key, standard_normal
 from ecgtwin.generation.numerics import agree_on_numerics, fingerprint, settle_numerics
 from ecgtwin.generation.plan import CohortPlan, SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort, check_still_planned, load_cohort
+from ecgtwin.generation.texts import load_twin
 from ecgtwin.signals.beats import Measurement, measure
 from ecgtwin.signals.leads import limb_residual_mv
 from ecgtwin.spec.cohort import CohortSpec
@@ -63,7 +64,8 @@ class GenerateShard:
         """Return twin and plan; the cohort's numerics are agreed before anything is written."""
         settle_numerics()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        twin = EcgTwin.load(self._spec.checkpoint, device=device)
+        url = self._spec.output.url
+        twin = load_twin(self._spec.checkpoint, texts_at=url, device=device)
         cohort = load_cohort(self._spec, checkpoint_digest=twin.digest)
         mine = fingerprint(twin.device, batch_rows=self._spec.batch_rows)
         agree_on_numerics(cohort.url, mine, mixed=self._mixed_numerics)
@@ -131,24 +133,38 @@ def draw_rows(
     for start in range(0, len(requests), size):
         batch = list(requests[start : start + size])
         padded = batch + batch[-1:] * (size - len(batch))
-        keys = [
-            noise_key(
-                cohort_seed=plan.spec.seed,
-                person=request.person,
-                condition_digest=None if plan.spec.share_noise else request.condition_digest,
-                replicate=request.replicate,
-                attempt=_FIRST_ATTEMPT,
-            )
-            for request in padded
-        ]
-        samples_mv = twin.draw(
-            base_vectors[[request.patient_index for request in padded]],
-            [request.condition for request in padded],
-            standard_normal(keys, twin.latent_shape).astype(np.float32),
-            plan.spec.sampling or twin.spec.sampling,
-        )
-        drawn.append(samples_mv[: len(batch)])
+        drawn.append(_draw_batch(twin, plan, base_vectors, padded)[: len(batch)])
     return np.concatenate(drawn)
+
+
+def _draw_batch(
+    twin: EcgTwin,
+    plan: CohortPlan,
+    base_vectors: NDArray[np.float32],
+    requests: Sequence[SampleRequest],
+) -> NDArray[np.float32]:
+    """Draw ``requests`` together. Step 0 of a sample's noise starts it, 1 + i is of step i."""
+    keys = [
+        noise_key(
+            cohort_seed=plan.spec.seed,
+            person=request.person,
+            condition_digest=None if plan.spec.share_noise else request.condition_digest,
+            replicate=request.replicate,
+            attempt=_FIRST_ATTEMPT,
+        )
+        for request in requests
+    ]
+
+    def noise(step: int) -> NDArray[np.float32]:
+        return standard_normal(keys, twin.latent_shape, step=step).astype(np.float32)
+
+    return twin.draw(
+        base_vectors[[request.patient_index for request in requests]],
+        [request.condition for request in requests],
+        noise(0),
+        plan.spec.sampling or twin.spec.sampling,
+        noise_at=lambda index: noise(1 + index),
+    )
 
 
 def _columns(

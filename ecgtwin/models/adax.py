@@ -1,17 +1,21 @@
 """AdaX: one block with two conditioning pathways, either of which may be absent.
 
 Adaptive normalisation takes time and the base vector; cross-attention takes the report statements,
-each with heart rate, age and sex (Lai et al. 2025, arXiv 2508.02720). Our block differs from the
-published one where its faults are mended: the cross-attention is gated and zero-initialised, and
-the rotary code acts on queries and keys. Axes: B batch, F frame, K token, D width.
+each with heart rate, age and sex (Lai et al. 2025, arXiv 2508.02720). ``AdaXSpec`` says where a
+block goes the published way; by default the cross-attention comes first, gated from zero.
+Axes: B batch, F frame, K token, D width, H head.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ecgtwin.models.attention import (
+    ChangeMaps,
     CrossAttention,
     KeysValues,
     SelfAttention,
@@ -21,13 +25,31 @@ from ecgtwin.models.attention import (
 from ecgtwin.spec.model import AdaXSpec
 
 
+class AttentionControl(Protocol):
+    """Sees every cross-attention map of a pass, and may change it."""
+
+    def __call__(self, layer: int, maps_BHFK: Tensor, token_is_real_BK: Tensor | None) -> Tensor:
+        """Return the maps (B, H, F, K) that ``layer`` is to use; layers count as they are run."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """Everything a denoiser may be conditioned on, embedded once per generation."""
 
-    base_BD: Tensor | None  # who: joins time in the adaptive normalisation
+    base: tuple[Tensor, ...]  # who: (B, D) for each owner; joins time; empty without pathway
     keys_values: tuple[KeysValues, ...]  # what: keys and values per layer; empty without pathway
     token_is_real_BK: Tensor | None
+    control: AttentionControl | None = None
+
+    def told(self, layer: int) -> tuple[KeysValues | None, Tensor | None, ChangeMaps | None]:
+        """Return what ``AdaXBlock`` takes of the condition: keys and values, mask, control."""
+        if not self.keys_values:
+            return None, None, None
+        control = None
+        if self.control is not None:
+            control = partial(self.control, layer, token_is_real_BK=self.token_is_real_BK)
+        return self.keys_values[layer], self.token_is_real_BK, control
 
 
 def modulate(x_BFD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
@@ -36,17 +58,32 @@ def modulate(x_BFD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
 
 
 class AdaXBlock(nn.Module):
-    """Self-attention, cross-attention and feed-forward, each modulated and gated from zero."""
+    """Self-attention, cross-attention and feed-forward; a modulation shifts, scales and gates."""
 
     def __init__(
-        self, width: int, num_heads: int, num_frames: int, ratio: int, adax: AdaXSpec
+        self,
+        width: int,
+        num_heads: int,
+        num_frames: int,
+        feed_forward_width: int,
+        adax: AdaXSpec,
+        *,
+        rotary: bool,
     ) -> None:
         super().__init__()
+        self.adax = adax
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.self_attention = SelfAttention(width, num_heads, num_frames)
-        self.cross_attention = CrossAttention(width, num_heads) if adax.cross_attention else None
-        self.feed_forward = feed_forward(width, ratio)
-        self.modulation = nn.Sequential(nn.SiLU(), zero_(nn.Linear(width, 9 * width)))
+        self.self_attention = SelfAttention(width, num_heads, num_frames, rotary=rotary)
+        self.cross_attention = (
+            CrossAttention(width, num_heads, normalise_qkv=adax.normalise_qkv)
+            if adax.cross_attention
+            else None
+        )
+        self.feed_forward = feed_forward(width, feed_forward_width, nn.GELU(approximate="tanh"))
+        # Shift, scale and gate of each part; those of the cross-attention, if any, come first.
+        self.num_parts = 9 if adax.gated_cross_attention else 6
+        to_parts = nn.Linear(width, self.num_parts * width)
+        self.modulation = nn.Sequential(nn.SiLU(), zero_(to_parts) if adax.zero_init else to_parts)
 
     def keys_values(self, tokens_BKD: Tensor) -> KeysValues:
         """Return this layer's keys and values of the condition tokens."""
@@ -60,16 +97,39 @@ class AdaXBlock(nn.Module):
         context_BD: Tensor,
         keys_values: KeysValues | None,
         token_is_real_BK: Tensor | None,
+        control: ChangeMaps | None = None,
     ) -> Tensor:
-        """Return (B, F, D)."""
-        parts = self.modulation(context_BD).chunk(9, dim=-1)
+        """Return (B, F, D) of frames in the context of time and base vector."""
+        *cross, shift, scale, gate, ff_shift, ff_scale, ff_gate = self._parts(context_BD)
+        heard = None
         if self.cross_attention is not None and keys_values is not None:
-            told = self.cross_attention(
-                modulate(self.norm(x_BFD), parts[0], parts[1]), keys_values, token_is_real_BK
+            heard = partial(
+                self.cross_attention,
+                keys_values=keys_values,
+                token_is_real_BK=token_is_real_BK,
+                control=control,
             )
-            x_BFD = x_BFD + parts[2][:, None] * told
-        among = self.self_attention(modulate(self.norm(x_BFD), parts[3], parts[4]))
-        x_BFD = x_BFD + parts[5][:, None] * among
-        alone = self.feed_forward(modulate(self.norm(x_BFD), parts[6], parts[7]))
-        out: Tensor = x_BFD + parts[8][:, None] * alone
+        if self.adax.cross_attention_first:
+            x_BFD = self._with_heard(x_BFD, heard, cross)
+        among = self.self_attention(modulate(self.norm(x_BFD), shift, scale))
+        x_BFD = x_BFD + gate[:, None] * among
+        if not self.adax.cross_attention_first:
+            x_BFD = self._with_heard(x_BFD, heard, cross)
+        alone = self.feed_forward(modulate(self.norm(x_BFD), ff_shift, ff_scale))
+        out: Tensor = x_BFD + ff_gate[:, None] * alone
         return out
+
+    def _parts(self, context_BD: Tensor) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = self.modulation(context_BD).chunk(self.num_parts, dim=-1)
+        return parts
+
+    def _with_heard(
+        self, x_BFD: Tensor, heard: Callable[[Tensor], Tensor] | None, cross: list[Tensor]
+    ) -> Tensor:
+        if heard is None:
+            return x_BFD
+        entering = self.norm(x_BFD) if self.adax.normalise_cross_input else x_BFD
+        if not cross:
+            return x_BFD + heard(entering)
+        shift, scale, gate = cross
+        return x_BFD + gate[:, None] * heard(modulate(entering, shift, scale))

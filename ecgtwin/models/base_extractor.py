@@ -1,8 +1,8 @@
 """The individual base extractor: what is left of a reference once its condition is taken away.
 
 Each layer attends among frames, then *subtracts* the rectified part that the recording's own
-condition explains (Lai et al. 2025, stage 1). Ours differs from the published network where its
-faults are mended: padded tokens are really masked and positions enter queries and keys.
+condition explains (Lai et al. 2025, stage 1). ``BaseExtractorSpec`` says where it goes the
+published way; by default padded tokens are really masked and positions enter queries and keys.
 Axes: B batch, C latent channel, F frame, K token, D width.
 """
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ecgtwin.models.attention import CrossAttention, SelfAttention, feed_forward
-from ecgtwin.models.condition_tokens import ConditionBatch, TokenEmbedding
-from ecgtwin.spec.model import TwinSpec
+from ecgtwin.models.condition_tokens import ConditionBatch, token_embedding
+from ecgtwin.models.embeddings import Rotary, published_angles
+from ecgtwin.spec.model import BaseExtractorSpec, TwinSpec
 
 INITIAL_TEMPERATURE = 0.07
 
@@ -21,12 +22,16 @@ INITIAL_TEMPERATURE = 0.07
 class ExtractorLayer(nn.Module):
     """Self-attention, subtractive cross-attention, feed-forward; each after a LayerNorm."""
 
-    def __init__(self, width: int, num_heads: int, num_frames: int, ratio: int) -> None:
+    def __init__(self, sizes: BaseExtractorSpec, num_frames: int) -> None:
         super().__init__()
+        width, num_heads = sizes.width, sizes.num_heads
+        activation = nn.ReLU() if sizes.activation == "relu" else nn.GELU(approximate="tanh")
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
-        self.self_attention = SelfAttention(width, num_heads, num_frames)
+        self.self_attention = SelfAttention(
+            width, num_heads, num_frames, rotary=sizes.rotary == "queries_and_keys"
+        )
         self.cross_attention = CrossAttention(width, num_heads)
-        self.feed_forward = feed_forward(width, ratio)
+        self.feed_forward = feed_forward(width, sizes.feed_forward_ratio * width, activation)
 
     def forward(self, x_BFD: Tensor, tokens_BKD: Tensor, token_is_real_BK: Tensor) -> Tensor:
         """Return (B, F, D)."""
@@ -44,17 +49,22 @@ class BaseExtractor(nn.Module):
     def __init__(self, spec: TwinSpec) -> None:
         super().__init__()
         sizes = spec.base_extractor
+        num_frames = spec.vae.num_frames
+        self.reference_mask = sizes.reference_mask
         self.enter = nn.Linear(spec.vae.latent_channels, sizes.width)
-        self.tokens = TokenEmbedding(spec.text.width, sizes.width)
+        self.tokens = token_embedding(
+            sizes.tokens, spec.text.width, sizes.width, has_null_token=True
+        )
+        self.rotary = self.leave = None
+        if sizes.rotary == "embedding":
+            self.rotary = Rotary(published_angles(sizes.width, num_frames))
         self.layers = nn.ModuleList(
-            ExtractorLayer(
-                sizes.width, sizes.num_heads, spec.vae.num_frames, sizes.feed_forward_ratio
+            ExtractorLayer(sizes, num_frames) for _ in range(sizes.num_layers)
+        )
+        if sizes.projection:
+            self.leave = nn.Sequential(
+                nn.LayerNorm(sizes.width), nn.Linear(sizes.width, sizes.base_width)
             )
-            for _ in range(sizes.num_layers)
-        )
-        self.leave = nn.Sequential(
-            nn.LayerNorm(sizes.width), nn.Linear(sizes.width, sizes.base_width)
-        )
         self.log_scale = nn.Parameter(torch.full((1,), math.log(1 / INITIAL_TEMPERATURE)))
 
     def forward(
@@ -64,13 +74,30 @@ class BaseExtractor(nn.Module):
         *,
         is_told_B: Tensor | None = None,
     ) -> Tensor:
-        """Return base vectors (B, base_width) of unit length times the root of their width.
+        """Return base vectors (B, base_width), with projection of one length.
 
-        A fixed length keeps what the denoiser sees at unit variance per element.
+        That length is the root of their width: what the denoiser sees has unit variance per
+        element.
         """
-        tokens_BKD, is_real_BK = self.tokens(conditions, is_told_B)
-        x_BFD = self.enter(latent_BCF.transpose(1, 2))
-        for layer in self.layers:
-            x_BFD = layer(x_BFD, tokens_BKD, is_real_BK)
-        vector_BW: Tensor = self.leave(x_BFD.mean(dim=1))
+        mean_BD = self.frames(latent_BCF, conditions, is_told_B=is_told_B).mean(dim=1)
+        if self.leave is None:
+            return mean_BD
+        vector_BW: Tensor = self.leave(mean_BD)
         return nn.functional.normalize(vector_BW, dim=-1) * math.sqrt(vector_BW.shape[-1])
+
+    def frames(
+        self,
+        latent_BCF: Tensor,
+        conditions: ConditionBatch,
+        *,
+        is_told_B: Tensor | None = None,
+    ) -> Tensor:
+        """Return what the condition leaves of every frame (B, F, D)."""
+        tokens_BKD, is_real_BK = self.tokens(conditions, is_told_B)
+        mask_BK = is_real_BK.to(tokens_BKD.dtype) if self.reference_mask else is_real_BK
+        x_BFD: Tensor = self.enter(latent_BCF.transpose(1, 2))
+        if self.rotary is not None:
+            x_BFD = self.rotary(x_BFD)
+        for layer in self.layers:
+            x_BFD = layer(x_BFD, tokens_BKD, mask_BK)
+        return x_BFD

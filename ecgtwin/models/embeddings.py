@@ -14,14 +14,18 @@ NUM_WAVES = 16
 PATIENT_WIDTH = 2 * NUM_WAVES + 2 + 3 + 3
 
 
-def time_code(time_B: Tensor, width: int) -> Tensor:
-    """Return the sinusoidal code (B, width) of diffusion times in [0, 1].
+# How many steps one unit of time is: a flow's time runs to 1, a Markov chain's counts steps.
+STEPS_PER_TIME = {"rectified_flow": 1000, "ddpm": 1}
 
-    Wavelengths run geometrically as in Vaswani et al. 2017, section 3.5, with time scaled to 1000.
+
+def time_code(time_B: Tensor, width: int, *, steps_per_time: int) -> Tensor:
+    """Return the sinusoidal code (B, width) of diffusion times, cosines first.
+
+    Wavelengths run geometrically as in Vaswani et al. 2017, section 3.5, with time in steps.
     """
     half = width // 2
     rates = torch.exp(-math.log(10_000) * torch.arange(half, device=time_B.device) / half)
-    angles = 1000 * time_B[:, None] * rates
+    angles = steps_per_time * time_B[:, None] * rates
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
@@ -64,21 +68,37 @@ def patient_code(rate_B: Tensor, age_B: Tensor, sex_B: Tensor) -> Tensor:
 
 
 class Rotary(nn.Module):
-    """Rotary position code for queries and keys (Su et al. 2021, section 3.2)."""
+    """Rotary position code (Su et al. 2021, section 3.2), turning by ``angles`` (frame, half)."""
 
-    cosine_FD: Tensor
-    sine_FD: Tensor
+    cosine_FE: Tensor
+    sine_FE: Tensor
 
-    def __init__(self, head_width: int, num_frames: int) -> None:
+    def __init__(self, angles: Tensor) -> None:
         super().__init__()
-        half = head_width // 2
-        waves_in_frames = torch.logspace(math.log10(2.0), math.log10(2.0 * num_frames), half)
-        angles_FD = 2 * math.pi * torch.arange(num_frames)[:, None] / waves_in_frames
-        self.register_buffer("cosine_FD", angles_FD.cos(), persistent=False)
-        self.register_buffer("sine_FD", angles_FD.sin(), persistent=False)
+        self.register_buffer("cosine_FE", angles.cos(), persistent=False)
+        self.register_buffer("sine_FE", angles.sin(), persistent=False)
 
-    def forward(self, x_BHFD: Tensor) -> Tensor:
-        """Rotate the two halves of every head by the angle of its frame."""
-        first, second = x_BHFD.chunk(2, dim=-1)
-        cosine, sine = self.cosine_FD, self.sine_FD
+    def forward(self, x_FE: Tensor) -> Tensor:
+        """Rotate the two halves of the last axis of (..., frame, width) by its frame's angles."""
+        first, second = x_FE.chunk(2, dim=-1)
+        cosine, sine = self.cosine_FE, self.sine_FE
         return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+
+
+def period_angles(head_width: int, num_frames: int) -> Tensor:
+    """Return angles (num_frames, head_width / 2) with periods of two frames to twice the strip."""
+    half = head_width // 2
+    waves_in_frames = torch.logspace(math.log10(2.0), math.log10(2.0 * num_frames), half)
+    return 2 * math.pi * torch.arange(num_frames)[:, None] / waves_in_frames
+
+
+def published_angles(width: int, num_frames: int) -> Tensor:
+    """Return angles (num_frames, width / 2): position over 10,000 ** (2 i / width)."""
+    rates = 10_000.0 ** (-torch.arange(0, width, 2) / width)
+    return torch.arange(num_frames)[:, None] * rates
+
+
+def position_table(num_positions: int, width: int) -> Tensor:
+    """Return (num_positions, width): sines and cosines in turn (Vaswani et al. 2017, sec. 3.5)."""
+    angles = published_angles(width, num_positions)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

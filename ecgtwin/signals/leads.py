@@ -49,12 +49,25 @@ def derive_limb_leads(independent: NDArray[np.floating]) -> NDArray[np.floating]
     return twelve
 
 
+def take_leads(samples: NDArray[np.floating], order: Sequence[str]) -> NDArray[np.floating]:
+    """Return the leads named in ``order`` (..., lead, time) of ``samples`` (..., 12, time)."""
+    picked: NDArray[np.floating] = samples[..., [LEADS.index(lead) for lead in order], :]
+    return picked
+
+
 def independent_leads(samples: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return leads I, II, V1..V6 (..., 8, time) of twelve-lead ``samples`` (..., 12, time)."""
-    picked: NDArray[np.floating] = samples[
-        ..., [LEADS.index(lead) for lead in INDEPENDENT_LEADS], :
-    ]
-    return picked
+    return take_leads(samples, INDEPENDENT_LEADS)
+
+
+def twelve_leads(samples: NDArray[np.floating], order: Sequence[str]) -> NDArray[np.floating]:
+    """Return the twelve leads (..., 12, time) of ``samples`` whose leads stand in ``order``.
+
+    Where not all twelve are there, those that the independent ones determine are derived.
+    """
+    wanted = LEADS if set(order) >= set(LEADS) else INDEPENDENT_LEADS
+    placed: NDArray[np.floating] = samples[..., [order.index(lead) for lead in wanted], :]
+    return placed if wanted == LEADS else derive_limb_leads(placed)
 
 
 def limb_residual_mv(samples_mv: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -1,7 +1,6 @@
 """A source row becomes a corpus row: prepared, checked, measured, labelled, put in a split."""
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,7 @@ from numpy.typing import NDArray
 from ecgtwin.errors import RecordError
 from ecgtwin.signals.beats import heart_rate_bpm, r_peaks
 from ecgtwin.signals.leads import LEADS
-from ecgtwin.signals.preprocess import fill_gaps, prepare
-from ecgtwin.signals.quality import reasons
-from ecgtwin.signals.record import EcgRecord
+from ecgtwin.signals.usable import usable_samples
 from ecgtwin.sources.source import Reject, SourceRow
 from ecgtwin.sources.splits import split_of
 from ecgtwin.spec.condition import CardiacCondition
@@ -44,7 +41,9 @@ def corpus_row(item: SourceRow | Reject, *, source: str, settings: IngestSpec) -
         test_share=settings.test_share,
     )
     try:
-        samples_mv = _usable_samples(record, settings)
+        samples_mv = usable_samples(
+            record, to_hz=settings.sampling_rate_hz, num_samples=settings.num_samples
+        )
     except RecordError as error:
         reason = f"record {record.record_id}: {error}"
         reject = Reject(record.record_id, record.patient_id, reason)
@@ -63,25 +62,6 @@ def corpus_row(item: SourceRow | Reject, *, source: str, settings: IngestSpec) -
     if columns["heart_rate_bpm"] is None:
         columns["heart_rate_bpm"] = measured
     return CorpusRow(samples_mv, columns)
-
-
-def _usable_samples(record: EcgRecord, settings: IngestSpec) -> NDArray[np.float32]:
-    """Return the first window at the wanted rate; raise RecordError with every reason against it.
-
-    Quality is judged before resampling, which would round off the tops of clipped waves.
-    """
-    rate_hz = record.sampling_rate_hz
-    filled = fill_gaps(record.samples_mv, sampling_rate_hz=rate_hz)
-    prepared = prepare(
-        filled,
-        sampling_rate_hz=rate_hz,
-        to_hz=settings.sampling_rate_hz,
-        num_samples=settings.num_samples,
-    )
-    window = filled[:, : ceil(settings.num_samples / settings.sampling_rate_hz * rate_hz)]
-    if found := reasons(window, sampling_rate_hz=rate_hz):
-        raise RecordError("; ".join(found))
-    return prepared
 
 
 def _measured_rate(samples_mv: NDArray[np.float32], sampling_rate_hz: float) -> float | None:

@@ -92,6 +92,8 @@ def _one_fault(cls: type[BaseModel], fault: dict[str, Any]) -> str:
         return f"{where}: unknown key; allowed here: {known or 'see `ecgtwin spec new`'}"
     if fault["type"] == "missing":
         return f"{where}: is required and was not given"
+    if fault["type"] == "union_tag_invalid":
+        return _unknown_kind(where, fault)
     if fault["type"] == "value_error":  # ours: it says what was found
         return f"{where}: {fault['ctx']['error']}"
     message = fault["msg"]
@@ -100,6 +102,20 @@ def _one_fault(cls: type[BaseModel], fault: dict[str, Any]) -> str:
     return (
         f"{where}: {message.partition(' or instance of')[0]} (found {reprlib.repr(fault['input'])})"
     )
+
+
+def _unknown_kind(where: str, fault: dict[str, Any]) -> str:
+    """Return the line on a value whose ``kind`` names none of the forms that it may take."""
+    tags = fault["ctx"]["expected_tags"].split(", ")
+    allowed = ", ".join(sorted(tag.strip("'").removeprefix(_BRANCH) for tag in tags))
+    found = fault["input"]
+    if not isinstance(found, dict):
+        return (
+            f"{where}: needs keys and values, kind one of {allowed} (found {reprlib.repr(found)})"
+        )
+    if "kind" not in found:
+        return f"{where}.kind: is required and was not given; allowed: {allowed}"
+    return f"{where}.kind: {reprlib.repr(found['kind'])} is unknown; allowed: {allowed}"
 
 
 def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -114,8 +130,14 @@ def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[st
             if part in owner.model_fields
             for model in _models_in(owner.model_fields[part].annotation)
         ]
-        models = inner or [one for one in models if branch(one.__name__) == part] or models
-    return [name for model in models for name in model.model_fields]
+        models = inner or [one for one in models if part in _branches(one)] or models
+    return list({name for model in models for name in model.model_fields})
+
+
+def _branches(model: type[BaseModel]) -> set[str]:
+    """Return the tags that a form of a field may bear: of its name, or of its kind."""
+    kind = model.model_fields.get("kind")
+    return {branch(model.__name__)} | ({branch(str(kind.default))} if kind else set())
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401  (a type expression)

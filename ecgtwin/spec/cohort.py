@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from ecgtwin.spec.base import Spec, branch, digest_of
 from ecgtwin.spec.condition import Age, CardiacCondition, HeartRate, Statement
@@ -127,6 +127,17 @@ class CohortSpec(Spec):
     sampling: SamplingSpec | None = None  # None: the checkpoint's own
     output: OutputSpec
     run: RunSpec = RunSpec()
+
+    @field_validator("sampling")
+    @classmethod
+    def _leads_can_be_stored(cls, sampling: SamplingSpec | None) -> SamplingSpec | None:
+        if sampling is not None and sampling.leads != "consistent":
+            raise ValueError(
+                f"sampling.leads is {sampling.leads!r}, but a cohort stores III, aVR, aVL and aVF "
+                "as they follow from I and II, exactly; leave it 'consistent', or draw single "
+                "ECGs with EcgTwin.draw"
+            )
+        return sampling
 
     def bytes_digest(self) -> str:
         """Return a digest of the fields that decide what is stored (not where or by whom).

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgtwin.models.condition_tokens import ConditionBatch
-from ecgtwin.signals.leads import independent_leads
+from ecgtwin.signals.leads import INDEPENDENT_LEADS, take_leads
 from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe
 from ecgtwin.store.reader import Corpus
@@ -49,9 +49,11 @@ class TrainingRows:
     patients: list[str]
 
     @classmethod
-    def read(cls, corpora: Sequence[Corpus], split: str) -> "TrainingRows":
-        """Read the eight independent leads and the conditions of ``split``, corpora in order."""
-        parts = [cls._read_one(corpus, split) for corpus in corpora]
+    def read(
+        cls, corpora: Sequence[Corpus], split: str, leads: Sequence[str] = INDEPENDENT_LEADS
+    ) -> "TrainingRows":
+        """Read ``leads`` in that order and the conditions of ``split``, corpora in order."""
+        parts = [cls._read_one(corpus, split, leads) for corpus in corpora]
         return cls(
             np.concatenate([part.samples_BLT for part in parts]),
             [condition for part in parts for condition in part.conditions],
@@ -59,11 +61,11 @@ class TrainingRows:
         )
 
     @classmethod
-    def _read_one(cls, corpus: Corpus, split: str) -> "TrainingRows":
+    def _read_one(cls, corpus: Corpus, split: str, leads: Sequence[str]) -> "TrainingRows":
         splits = np.asarray(corpus.column("split"))
         positions = np.flatnonzero(splits == split)
         blocks = [
-            independent_leads(corpus.samples_mv(positions[start : start + BLOCK_ROWS]))
+            take_leads(corpus.samples_mv(positions[start : start + BLOCK_ROWS]), leads)
             for start in range(0, len(positions), BLOCK_ROWS)
         ]
         columns = {
@@ -73,7 +75,7 @@ class TrainingRows:
         patients = corpus.column("patient_id")
         return cls(
             np.concatenate(
-                blocks or [np.zeros((0, 8, corpus.layout.num_samples))], dtype=np.float32
+                blocks or [np.zeros((0, len(leads), corpus.layout.num_samples))], dtype=np.float32
             ),
             [condition_from_columns(columns, int(position)) for position in positions],
             [str(patients[int(position)]) for position in positions],

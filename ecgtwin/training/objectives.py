@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ecgtwin.diffusion.flow import logit_normal_times, noisy_at, velocity
+from ecgtwin.diffusion.process import noisy_at, time_of_noise, training_target, training_times
 from ecgtwin.models.base_extractor import BaseExtractor
+from ecgtwin.models.build import AnyDenoiser, AnyVae
 from ecgtwin.models.condition_tokens import ConditionBatch
-from ecgtwin.models.dit import DiT
-from ecgtwin.models.vae import Vae
+from ecgtwin.spec.process import Process
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe, VaeRecipe
 
 Batch = dict[str, Tensor]
@@ -38,7 +38,7 @@ class VaeObjective(nn.Module):
     The slope (mV per sample) keeps QRS complexes sharp, which the mean error alone smooths.
     """
 
-    def __init__(self, vae: Vae, recipe: VaeRecipe) -> None:
+    def __init__(self, vae: AnyVae, recipe: VaeRecipe) -> None:
         super().__init__()
         self.network = vae
         self.recipe = recipe
@@ -95,18 +95,25 @@ class BaseExtractorObjective(nn.Module):
 
 
 class DenoiserObjective(nn.Module):
-    """Mean squared error of the velocity along straight paths (Liu et al. 2022, eq. 1)."""
+    """Mean squared error of what the process asks for: the velocity of a flow, or the noise.
 
-    def __init__(self, denoiser: DiT, recipe: DenoiserRecipe) -> None:
+    Flow: Liu et al. 2022, eq. 1. Chain: Ho et al. 2020, eq. 14.
+    """
+
+    def __init__(self, denoiser: AnyDenoiser, recipe: DenoiserRecipe, *, process: Process) -> None:
         super().__init__()
         self.network = denoiser
         self.recipe = recipe
+        self.process = process
 
     def forward(self, batch: Batch) -> Batch:
         """Target latent, base vector, condition, noise, time draw, presence flags -> loss."""
         latent_BCF, noise_BCF = batch["latent_BCF"], batch["noise_BCF"]
-        time_B = logit_normal_times(
-            batch["time_normal_B"], mean=self.recipe.time_mean, spread=self.recipe.time_spread
+        time_B = training_times(
+            self.process,
+            batch["time_normal_B"],
+            mean=self.recipe.time_mean,
+            spread=self.recipe.time_spread,
         )
         conditioning = self.network.embed(
             batch["base_BW"],
@@ -114,9 +121,11 @@ class DenoiserObjective(nn.Module):
             has_base_B=batch["has_base_B"],
             is_told_B=batch["is_told_B"],
         )
-        predicted = self.network(noisy_at(latent_BCF, noise_BCF, time_B), time_B, conditioning)
-        error_B = (predicted - velocity(latent_BCF, noise_BCF)).square().mean(dim=(1, 2))
-        near_noise = time_B > 0.7
+        noisy_BCF = noisy_at(self.process, latent_BCF, noise_BCF, time_B)
+        target_BCF = training_target(self.process, latent_BCF, noise_BCF)
+        predicted_BCF = self.network(noisy_BCF, time_B, conditioning)
+        error_B = (predicted_BCF - target_BCF).square().mean(dim=(1, 2))
+        near_noise = time_B / time_of_noise(self.process) > 0.7
         return {
             "loss": error_B.mean(),
             "loss_near_noise": _mean_where(error_B, near_noise),

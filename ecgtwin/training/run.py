@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.spec.recipe import Recipe
+from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.store.objects import join, object_exists
 from ecgtwin.store.reader import Corpus
@@ -20,6 +20,7 @@ from ecgtwin.training.data import TrainingRows
 from ecgtwin.training.engine import Engine, TorchEngine
 from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
+from ecgtwin.twin.corpus_text import corpus_encoder
 from ecgtwin.twin.twin import EcgTwin
 
 
@@ -28,7 +29,8 @@ class TrainingJob:
     """What to train, from what, and where to put it.
 
     ``folder`` (local) keeps logs and training checkpoints; ``out`` receives the twin's checkpoint.
-    ``start_from`` is a twin checkpoint to go on from, None to start from nothing.
+    ``start_from`` is a twin checkpoint to go on from, None to start from nothing; ``stages`` may
+    then be some of the networks, the others stay as they are.
     """
 
     recipe: Recipe
@@ -39,10 +41,11 @@ class TrainingJob:
     engine: Literal["deepspeed", "torch"] = "deepspeed"
     minutes: float | None = None
     half_precision_file: bool = False
+    stages: tuple[str, ...] = STAGES
 
 
 def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> list[StageResult]:
-    """Train all three stages; rank 0 writes the twin's checkpoint, the log and the summary.
+    """Train the job's stages; rank 0 writes the twin's checkpoint, the log and the summary.
 
     Under torchrun every rank calls this. Raises SpecificationError where the corpora do not fit.
     """
@@ -52,8 +55,8 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
     inputs = StageInputs(
         recipe=job.recipe,
         twin=twin,
-        train_rows=TrainingRows.read(corpora, "train"),
-        validation_rows=TrainingRows.read(corpora, "validation"),
+        train_rows=TrainingRows.read(corpora, "train", twin.spec.vae.lead_order),
+        validation_rows=TrainingRows.read(corpora, "validation", twin.spec.vae.lead_order),
         make_engine=_engine_maker(job.engine),
         folder=job.folder,
         report=report,
@@ -61,7 +64,7 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
         minutes=job.minutes,
         facts={"corpus": " ".join(digests)},
     )
-    results = train_twin(inputs)
+    results = train_twin(inputs, job.stages)
     if rank == 0:
         _finish(job, inputs, results, digests)
     return results
@@ -75,6 +78,7 @@ def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Corpus]]:
     """
     corpora = [Corpus(url) for url in job.corpora]
     twin = _start(job)
+    twin.text_encoder = corpus_encoder(job.corpora, twin.spec.text)
     _check_fit(twin, job.corpora, corpora)
     if job.folder.exists() and not job.folder.is_dir():
         raise SpecificationError(f"--folder {job.folder} is a file; give a folder")
@@ -88,6 +92,11 @@ def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Corpus]]:
 
 def _start(job: TrainingJob) -> EcgTwin:
     if job.start_from is None:
+        if job.stages != STAGES:
+            raise SpecificationError(
+                f"--stages {' '.join(job.stages)} leaves networks out; give --start-from, the "
+                "checkpoint that has them"
+            )
         return EcgTwin.untrained(job.recipe.preset, seed=job.recipe.denoiser.training.seed)
     twin = EcgTwin.load(job.start_from)
     if twin.spec.preset != job.recipe.preset:
@@ -122,7 +131,11 @@ def _finish(
 ) -> None:
     twin = inputs.twin
     stages = {
-        result.stage: {"steps": result.summary.step, "validation": result.validation}
+        result.stage: {
+            "steps": result.summary.step,
+            "selected_step": result.selected_step,
+            "validation": result.validation,
+        }
         for result in results
     }
     provenance = {

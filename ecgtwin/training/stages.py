@@ -3,6 +3,7 @@
 The same function runs in one process and under torchrun, on any engine.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +26,15 @@ from ecgtwin.training.data import (
 from ecgtwin.training.engine import Engine
 from ecgtwin.training.loop import TrainingSummary, resume, train
 from ecgtwin.training.meter import RunFacts
-from ecgtwin.training.metrics import Reporter
+from ecgtwin.training.metrics import Line, Reporter
 from ecgtwin.training.objectives import (
     BaseExtractorObjective,
     Batch,
     DenoiserObjective,
     VaeObjective,
 )
+from ecgtwin.training.selection import Judge, Selection
+from ecgtwin.training.state import Tensors
 from ecgtwin.twin.twin import EcgTwin
 
 MakeEngine = Callable[[nn.Module, TrainingSpec], Engine]
@@ -42,11 +45,16 @@ MINUTE_SHARES = {"vae": 0.2, "base_extractor": 0.1, "denoiser": 0.7}
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """How one stage went. ``validation`` holds the means of the objective's outputs."""
+    """How one stage went.
+
+    ``selected_step`` is that of the weights it ended with, ``validation`` the means of the
+    objective's outputs with them, empty without validation rows.
+    """
 
     stage: str
     summary: TrainingSummary
     validation: dict[str, float]
+    selected_step: int
 
 
 @dataclass(frozen=True)
@@ -88,23 +96,32 @@ def _check_rows(rows: TrainingRows) -> None:
 def _run(name: str, inputs: StageInputs) -> StageResult:
     prepare = {"vae": _vae, "base_extractor": _base_extractor, "denoiser": _denoiser}[name]
     objective, spec, batches, validation = prepare(inputs)
+    judge = None if validation is None else _judge(objective, validation)
+    folder = inputs.folder / name
+
+    def report(line: Line) -> None:
+        inputs.report({"stage": name, **line})
+
     engine = inputs.make_engine(objective, spec)
     try:
         part = Slice.of_rank(spec.batch_size, engine.rank, engine.world_size)
         deadline = None if inputs.minutes is None else 60 * inputs.minutes * MINUTE_SHARES[name]
         facts = RunFacts(provenance={**inputs.facts, "recipe": spec.recipe_digest()})
-        start_step = resume(engine, inputs.folder / name, facts=facts)
+        start_step = resume(engine, folder, facts=facts)
+        selection = Selection(engine, folder, judge=judge, report=report)
+        selection.resume(start_step)
         summary = train(
             engine,
             batches(part),
             spec,
-            folder=inputs.folder / name,
-            report=lambda line: inputs.report({"stage": name, **line}),
+            folder=folder,
+            report=report,
             start_step=start_step,
             facts=facts,
             deadline_s=deadline,
+            on_panel=selection.consider,
         )
-        weights = engine.ema_weights()
+        weights = selection.weights()
     finally:
         engine.close()
     network = _network(objective)
@@ -112,7 +129,7 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
     network.eval().requires_grad_(False)
     if name == "vae" and not inputs.going_on:
         _measure_latents(inputs)
-    return StageResult(name, summary, _validate(objective.cpu(), validation))
+    return StageResult(name, summary, selection.validation, selection.step)
 
 
 def _network(objective: nn.Module) -> nn.Module:
@@ -136,16 +153,20 @@ def _measure_latents(inputs: StageInputs) -> None:
     vae.latent_scale_C1.copy_(scale)
 
 
-@torch.no_grad()
-def _validate(objective: nn.Module, batches: Callable[[int], Batch] | None) -> dict[str, float]:
-    if batches is None:
-        return {}
-    objective.eval()
-    totals: dict[str, float] = {}
-    for step in range(VALIDATION_BATCHES):
-        for key, value in objective(batches(step)).items():
-            totals[key] = totals.get(key, 0.0) + float(value) / VALIDATION_BATCHES
-    return totals
+def _judge(objective: nn.Module, batches: Callable[[int], Batch]) -> Judge:
+    """Return what a copy of ``objective`` finds on validation batches with given weights."""
+    judged = copy.deepcopy(objective).cpu().eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def judge(weights: Tensors) -> dict[str, float]:
+        judged.load_state_dict(weights)
+        totals: dict[str, float] = {}
+        for step in range(VALIDATION_BATCHES):
+            for key, value in judged(batches(step)).items():
+                totals[key] = totals.get(key, 0.0) + float(value) / VALIDATION_BATCHES
+        return totals
+
+    return judge
 
 
 Prepared = tuple[nn.Module, TrainingSpec, MakeBatches, Callable[[int], Batch] | None]
@@ -193,7 +214,9 @@ def _denoiser(inputs: StageInputs) -> Prepared:
     if _has_pairs(inputs.validation_rows):
         held_out = LatentRows.of(inputs.validation_rows, twin)
         validation = DenoiserBatches(held_out, recipe, seed=spec.seed + 1, part=Slice(64, 0, 64))
-    objective = DenoiserObjective(twin.denoiser.requires_grad_(True), recipe)
+    objective = DenoiserObjective(
+        twin.denoiser.requires_grad_(True), recipe, process=twin.spec.process
+    )
     return (
         objective,
         spec,

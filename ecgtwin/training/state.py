@@ -115,6 +115,34 @@ def read_checkpoint(path: str | Path) -> tuple[TrainingState, int, dict[str, obj
     return state, int(record["step"]), dict(record["facts"])
 
 
+def replace_tensors(path: Path, tensors: Tensors, notes: Mapping[str, float]) -> None:
+    """Write ``tensors`` with ``notes`` to one file, which is the old or the new one, never half."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{UNFINISHED}{path.name}")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        unfinished,
+        metadata={"notes": json.dumps(dict(notes))},
+    )
+    _flush(unfinished)
+    unfinished.replace(path)
+    _flush(path.parent)
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, float]] | None:
+    """Return tensors and notes as ``replace_tensors`` wrote them; None where there is no file."""
+    from safetensors import safe_open
+
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        names = file.keys()  # the handle itself is no iterable
+        notes: dict[str, float] = json.loads(file.metadata()["notes"])
+        return {name: file.get_tensor(name) for name in names}, notes
+
+
 def _is_whole(path: Path) -> bool:
     try:
         sizes = json.loads((path / "state.json").read_text())["sizes"]

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from torch import Tensor
 
@@ -55,22 +56,53 @@ def save_checkpoint(
 
     Raises CommitConflictError where another checkpoint stands at ``url``.
     """
+    digest, objects = encode_checkpoint(spec, weights, provenance=provenance)
+    for name, data in objects.items():
+        put_new(join(url, name), data)
+    return digest
+
+
+def encode_checkpoint(
+    spec: TwinSpec,
+    weights: Mapping[str, Mapping[str, Tensor]],
+    *,
+    provenance: Mapping[str, object],
+) -> tuple[str, dict[str, bytes]]:
+    """Return the digest of a checkpoint and its objects by name, the commit last."""
+    objects = {f"{name}.safetensors": encode_tensors(weights[name]) for name in NETWORKS}
+    digests = {name: bytes_digest(objects[f"{name}.safetensors"]) for name in NETWORKS}
+    identity = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "files": digests}
+    digest, objects["twin.json"] = encode_document(identity, provenance)
+    return digest, objects
+
+
+def encode_tensors(weights: Mapping[str, Tensor]) -> bytes:
+    """Return ``weights`` as safetensors."""
     from safetensors.torch import save
 
-    files = {
-        name: save({key: value.contiguous() for key, value in sorted(weights[name].items())})
-        for name in NETWORKS
-    }
-    digests = {
-        name: hashlib.blake2b(data, digest_size=16).hexdigest() for name, data in files.items()
-    }
-    identity = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "files": digests}
+    return save({key: value.contiguous() for key, value in sorted(weights.items())})
+
+
+def encode_document(
+    identity: Mapping[str, object], provenance: Mapping[str, object]
+) -> tuple[str, bytes]:
+    """Return the digest of ``identity``, and it as JSON with digest and provenance."""
     digest = digest_of(identity)
-    for name, data in files.items():
-        put_new(join(url, f"{name}.safetensors"), data)
     document = {**identity, "digest": digest, "provenance": dict(provenance)}
-    put_new(join(url, "twin.json"), (json.dumps(document, indent=1) + "\n").encode())
-    return digest
+    return digest, (json.dumps(document, indent=1) + "\n").encode()
+
+
+def decode_tensors(data: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file as they are stored."""
+    from safetensors.torch import load
+
+    tensors: dict[str, Tensor] = load(data)
+    return tensors
+
+
+def bytes_digest(data: bytes) -> str:
+    """Return the hex BLAKE2b-128 digest of a stored file."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def load_checkpoint(url: str) -> TwinCheckpoint:
@@ -78,37 +110,57 @@ def load_checkpoint(url: str) -> TwinCheckpoint:
 
     Raises CheckpointError naming what is missing or damaged.
     """
-    from safetensors.torch import load
+    document = _read_document(url)
+    files = {name: _read(url, f"{name}.safetensors") for name in NETWORKS}
+    for name, data in files.items():
+        found = bytes_digest(data)
+        if found != document["files"].get(name):
+            raise CheckpointError(
+                f"checkpoint {url!r}: {name}.safetensors has digest {found}, twin.json says "
+                f"{document['files'].get(name)}; the file is damaged, fetch the checkpoint again"
+            )
+    return TwinCheckpoint(
+        TwinSpec.parse(document["spec"], origin=f"{url}/twin.json"),
+        {
+            name: {key: value.float() for key, value in decode_tensors(data).items()}
+            for name, data in files.items()
+        },
+        document["provenance"],
+        digest_of({key: document[key] for key in ("format", "spec", "files")}),
+    )
 
-    folder = resolve(url)
+
+def read_twin_spec(url: str) -> TwinSpec:
+    """Return the specification of a checkpoint without reading its weights.
+
+    Raises CheckpointError where ``twin.json`` is missing or damaged.
+    """
+    return TwinSpec.parse(_read_document(url)["spec"], origin=f"{url}/twin.json")
+
+
+def _read(url: str, name: str) -> bytes:
     try:
-        document = json.loads(read_object(join(folder, "twin.json")))
-        files = {name: read_object(join(folder, f"{name}.safetensors")) for name in NETWORKS}
+        return read_object(join(resolve(url), name))
     except FileNotFoundError as error:
         raise CheckpointError(
             f"checkpoint {url!r}: {error.filename or error} is missing; "
             f"give a folder that holds twin.json, or a shipped preset ({', '.join(SHIPPED)})"
         ) from None
-    except json.JSONDecodeError as error:
+
+
+def _read_document(url: str) -> dict[str, Any]:
+    try:
+        document = json.loads(_read(url, "twin.json"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"checkpoint {url!r}: twin.json is damaged ({error})") from None
-    identity = {key: document.get(key) for key in ("format", "spec", "files")}
+    if not isinstance(document, dict):
+        raise CheckpointError(f"checkpoint {url!r}: twin.json is damaged (no keys and values)")
     if document.get("format") != FORMAT:
         raise CheckpointError(
             f"checkpoint {url!r} has format {document.get('format')}; this version reads {FORMAT}"
         )
-    for name, data in files.items():
-        found = hashlib.blake2b(data, digest_size=16).hexdigest()
-        if found != document["files"][name]:
-            raise CheckpointError(
-                f"checkpoint {url!r}: {name}.safetensors has digest {found}, twin.json says "
-                f"{document['files'][name]}; the file is damaged, fetch the checkpoint again"
-            )
-    return TwinCheckpoint(
-        TwinSpec.parse(document["spec"], origin=f"{url}/twin.json"),
-        {
-            name: {key: value.float() for key, value in load(data).items()}
-            for name, data in files.items()
-        },
-        document["provenance"],
-        digest_of(identity),
-    )
+    shapes = {"spec": dict, "files": dict, "provenance": dict}
+    wrong = [name for name, kind in shapes.items() if not isinstance(document.get(name), kind)]
+    if wrong:
+        raise CheckpointError(f"checkpoint {url!r}: twin.json is damaged ({', '.join(wrong)})")
+    return document

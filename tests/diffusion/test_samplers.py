@@ -1,35 +1,98 @@
-"""Samplers against the exact velocity of Gaussian data, whose flow is known in closed form."""
+"""Samplers of a flow against the exact velocity of Gaussian data, and how any sampler is run."""
 
 import pytest
 import torch
 
 from ecgtwin.diffusion.flow import logit_normal_times, noisy_at, shifted_times, velocity
 from ecgtwin.diffusion.guidance import guided
-from ecgtwin.diffusion.samplers import SAMPLERS
+from ecgtwin.diffusion.make import make_sampler
+from ecgtwin.diffusion.samplers import num_steps, run
+from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.sampling import PROCESS_OF, SamplingSpec
+from tests.diffusion.gaussian import (
+    CHAIN,
+    DEVIATION,
+    FLOW,
+    MEAN,
+    exact_noise,
+    exact_velocity,
+    normal,
+)
 
-MEAN, DEVIATION = 0.7, 0.4
+
+def sampler_of(name, steps, **more):
+    process = FLOW if PROCESS_OF[name] == "rectified_flow" else CHAIN
+    return make_sampler(process, SamplingSpec(sampler=name, num_steps=steps, **more))
 
 
-def exact_velocity(noisy, time):
-    """E[noise - data | noisy] for data ~ N(MEAN, DEVIATION^2)."""
-    t = time[:, None, None]
-    variance = (1 - t) ** 2 * DEVIATION**2 + t**2
-    slope = (t - (1 - t) * DEVIATION**2) / variance
-    return -MEAN + slope * (noisy - (1 - t) * MEAN)
-
-
-def error_after(sampler: str, num_steps: int) -> float:
-    noise = torch.randn(64, 2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = SAMPLERS[sampler](exact_velocity, noise, shifted_times(num_steps, shift=1.0))
+def error_after(name, steps):
+    noise = normal(64, 2, 8)
+    found = run(sampler_of(name, steps), exact_velocity, noise)
     # The flow of a Gaussian onto a Gaussian along straight paths is the affine map.
     return float((found - (MEAN + DEVIATION * noise)).abs().max())
 
 
-@pytest.mark.parametrize(("sampler", "order"), [("euler", 1), ("heun", 2)])
-def test_sampler_converges_at_its_order(sampler, order):
-    coarse, fine = error_after(sampler, 64), error_after(sampler, 128)
+@pytest.mark.parametrize(("name", "order"), [("euler", 1), ("heun", 2)])
+def test_sampler_converges_at_its_order(name, order):
+    coarse, fine = error_after(name, 64), error_after(name, 128)
     assert fine < 0.02
     assert coarse / fine == pytest.approx(2**order, rel=0.15)
+
+
+@pytest.mark.parametrize("name", sorted(PROCESS_OF))
+def test_times_of_every_sampler_fall_over_its_steps(name):
+    sampler = sampler_of(name, 8)
+    assert num_steps(sampler) == 8
+    assert list(sampler.times) == sorted(set(sampler.times), reverse=True)
+    assert sampler.is_stochastic == (name == "ddpm")
+
+
+@pytest.mark.parametrize("name", sorted(PROCESS_OF))
+def test_a_run_in_parts_is_the_whole_run(name):
+    sampler, x = sampler_of(name, 6), normal(3, 2, 8)
+    predict = exact_velocity if name in ("euler", "heun") else exact_noise(DEVIATION)
+    noise = normal(6, 3, 2, 8, seed=1)
+    whole = run(sampler, predict, x, noise_at=lambda index: noise[index])
+    first = run(sampler, predict, x, stop=4, noise_at=lambda index: noise[index])
+    assert torch.equal(
+        whole, run(sampler, predict, first, start=4, noise_at=lambda index: noise[index])
+    )
+    assert not torch.equal(whole, first)
+
+
+def test_noise_is_asked_for_by_step_and_never_for_the_one_that_ends_at_data():
+    asked = []
+
+    def noise_at(index):
+        asked.append(index)
+        return torch.zeros(2, 1, 4)
+
+    for name in ("ddpm", "ddim"):
+        run(sampler_of(name, 5), exact_noise(1.0), torch.zeros(2, 1, 4), noise_at=noise_at)
+    assert asked == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="noise_at"):
+        run(sampler_of("ddpm", 5), exact_noise(1.0), torch.zeros(2, 1, 4))
+    with pytest.raises(ValueError, match="not among the 5"):
+        run(sampler_of("ddim", 5), exact_noise(1.0), torch.zeros(2, 1, 4), start=6)
+
+
+@pytest.mark.parametrize(
+    ("process", "wrong", "fitting"),
+    [(FLOW, "ddpm", "euler, heun"), (CHAIN, "euler", "ddpm, ddim"), (CHAIN, "heun", "ddpm, ddim")],
+)
+def test_a_sampler_of_the_other_process_is_refused_and_those_that_fit_are_named(
+    process, wrong, fitting
+):
+    with pytest.raises(SpecificationError, match=fitting) as caught:
+        make_sampler(process, SamplingSpec(sampler=wrong))
+    assert wrong in str(caught.value)
+
+
+def test_fields_that_the_sampler_would_ignore_are_refused():
+    with pytest.raises(SpecificationError, match="time_shift"):
+        sampler_of("ddim", 8, time_shift=2.0)
+    with pytest.raises(SpecificationError, match="clip_sample"):
+        sampler_of("euler", 8, clip_sample=True)
 
 
 def test_times_fall_from_noise_to_data():

@@ -30,6 +30,7 @@ class Row:
     accepted: bool = True
     age_years: float | None = 60.0
     sex: str = "female"
+    statements: tuple[tuple[str, str], ...] = (("sinus rhythm", "definite"),)
 
 
 DEFAULT_ROWS = (
@@ -62,8 +63,8 @@ def make_corpus(url: str, rows: Sequence[Row] = DEFAULT_ROWS) -> str:
         "sex": [row.sex for row in rows],
         "heart_rate_bpm": [None if row.visit else 71.5 for row in rows],
         "measured_heart_rate_bpm": [12.0 for _ in rows],
-        "statements": [["sinus rhythm"] for _ in rows],
-        "certainties": [["definite"] for _ in rows],
+        "statements": [[code for code, _ in row.statements] for row in rows],
+        "certainties": [[certainty for _, certainty in row.statements] for row in rows],
     }
     assert set(columns) | {"row", "saturated"} == set(CORPUS_COLUMNS)
     shard = Shard(0, 0, len(rows))

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgtwin.errors import CohortMismatchError
+from ecgtwin.diffusion.noise_key import noise_key, standard_normal
+from ecgtwin.errors import CohortMismatchError, SpecificationError
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.worker import GenerateShard, draw_rows, generate_shard
 from ecgtwin.signals.beats import measure
 from ecgtwin.store.reader import Cohort
 from ecgtwin.twin.twin import EcgTwin
-from tests.generation.corpora import make_spec, objects_under
-from tests.tiny import tiny_twin
+from tests.generation.corpora import Row, make_corpus, make_spec, objects_under
+from tests.tiny import TINY_PUBLISHED, tiny_twin
 
 
 @pytest.fixture
@@ -144,3 +145,77 @@ def test_a_row_that_is_not_finite_keeps_its_place_and_is_not_accepted(
     stored = Cohort(cohort.url)
     assert len(stored) == 0
     assert stored.columns["gate_failures"] == [["not finite"]] * 4
+
+
+CHAIN = {"sampler": "ddpm", "num_steps": 4, "clip_sample": True}
+KNOWN_STATES = [{"statements": ["sinus rhythm"], "heart_rate_bpm": [60, 90, 120]}]
+
+
+@pytest.fixture(scope="module")
+def published_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Persons of known rate, age and sex, and networks that need all three."""
+    folder = tmp_path_factory.mktemp("published")
+    make_corpus(str(folder / "corpus"), [Row("p1", 0), Row("p2", 0, sex="male")])
+    tiny_twin(spec=TINY_PUBLISHED).save(str(folder / "twin"), provenance={})
+    return folder
+
+
+def test_the_noise_of_every_step_is_keyed_by_the_row(
+    published_inputs: Path, tmp_path: Path
+) -> None:
+    twin = tiny_twin(spec=TINY_PUBLISHED)
+    cohort = resolve_cohort(
+        make_spec(published_inputs, tmp_path, conditions=KNOWN_STATES, sampling=CHAIN, batch_rows=6)
+    )
+    requests = [cohort.plan.request_at(row) for row in range(6)]
+    together = draw_rows(twin, cohort.plan, cohort.base_vectors, requests)
+    backwards = draw_rows(twin, cohort.plan, cohort.base_vectors, requests[::-1])
+    np.testing.assert_allclose(backwards[::-1], together, atol=1e-4)
+    wanted = requests[4]
+    key = noise_key(
+        cohort_seed=0,
+        person=wanted.person,
+        condition_digest=wanted.condition_digest,
+        replicate=0,
+        attempt=0,
+    )
+
+    def noise(step: int) -> np.ndarray:
+        return standard_normal([key], twin.latent_shape, step=step).astype(np.float32)
+
+    alone = twin.draw(
+        cohort.base_vectors[[wanted.patient_index]],
+        [wanted.condition],
+        noise(0),
+        twin.spec.sampling,
+        noise_at=lambda index: noise(1 + index),
+    )
+    np.testing.assert_allclose(alone[0], together[4], atol=1e-4)
+
+
+def test_workers_that_add_noise_make_the_same_objects_in_any_order(
+    published_inputs: Path, tmp_path: Path
+) -> None:
+    """One worker makes both shards, or two workers one each, the last one first."""
+    made = []
+    for name in ("one", "two"):
+        spec = make_spec(published_inputs, tmp_path / name, conditions=KNOWN_STATES, sampling=CHAIN)
+        cohort = write_plan(resolve_cohort(spec))
+        shards = cohort.plan.shards()
+        workers = [GenerateShard(cohort.plan.spec) for _ in shards]
+        if name == "one":
+            for shard in shards:
+                workers[0](shard)
+        else:
+            for worker, shard in reversed(list(zip(workers, shards, strict=True))):
+                worker(shard)
+        made.append(objects_under(cohort.url))
+    assert made[0] == made[1]
+
+
+def test_a_sampler_that_the_networks_do_not_follow_is_refused_before_the_plan(
+    inputs: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecificationError, match="euler, heun"):
+        resolve_cohort(make_spec(inputs, tmp_path / "cohort", sampling=CHAIN))
+    assert not (tmp_path / "cohort").exists()

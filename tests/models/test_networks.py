@@ -1,13 +1,21 @@
 """Laws of the networks: what enters, what may not, and what an absent pathway means."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from ecgtwin.errors import SpecificationError
+from ecgtwin.models.base_extractor import BaseExtractor
+from ecgtwin.models.build import build_denoiser, build_vae
 from ecgtwin.models.condition_tokens import ConditionBatch
 from ecgtwin.models.dit import DiT
-from ecgtwin.models.embeddings import Rotary, patient_code
+from ecgtwin.models.embeddings import Rotary, patient_code, period_angles
+from ecgtwin.models.text_encoder import HashedEncoder
 from ecgtwin.spec.condition import CardiacCondition
-from ecgtwin.spec.model import AdaXSpec
+from ecgtwin.spec.model import AdaXSpec, BaseExtractorSpec
+from ecgtwin.spec.presets import preset
 from tests.tiny import TINY, tiny_twin
 
 SINUS = CardiacCondition(
@@ -22,7 +30,7 @@ PACED = CardiacCondition(
 
 
 def batch_of(*conditions):
-    return ConditionBatch.of(conditions, text_width=TINY.text.width)
+    return ConditionBatch.of(conditions, encode=hashed(TINY))
 
 
 def randomised(module):
@@ -118,7 +126,7 @@ def test_unknown_is_not_zero_and_over_89_is_one_class():
 
 
 def test_rotary_code_sees_relative_position_only():
-    rotary = Rotary(8, 64)
+    rotary = Rotary(period_angles(8, 64))
     query, key = torch.randn(8), torch.randn(8)
     turned_query = rotary(query.expand(1, 1, 64, 8))[0, 0]
     turned_key = rotary(key.expand(1, 1, 64, 8))[0, 0]
@@ -149,3 +157,161 @@ def test_latents_are_normalised_by_the_stored_statistics():
 
 def vae_mean(latent):
     return torch.full_like(latent, 0.5)
+
+
+def with_adax(spec, **choices):
+    """``spec`` with a randomised DiT whose block is changed."""
+    adax = spec.denoiser.adax.model_copy(update=choices)
+    denoiser = spec.denoiser.model_copy(update={"adax": adax})
+    return spec.model_copy(update={"denoiser": denoiser})
+
+
+@pytest.mark.parametrize("pathway", ["adaptive_norm", "cross_attention"])
+def test_an_absent_pathway_has_no_weights(pathway):
+    names = {
+        "adaptive_norm": ("base.", "null_base"),
+        "cross_attention": ("tokens.", "cross_attention."),
+    }[pathway]
+    state = DiT(with_adax(TINY, **{pathway: False})).state_dict()
+    assert not [key for key in state if any(name in key for name in names)]
+    whole = DiT(TINY).state_dict()
+    assert all(any(name in key for key in whole) for name in names)
+
+
+BLOCKS = {
+    "ours": {},
+    "after": {"cross_attention_first": False},
+    "ungated": {"gated_cross_attention": False},
+    "plain input": {"gated_cross_attention": False, "normalise_cross_input": False},
+    "normalised": {"normalise_qkv": True},
+    "published": {
+        "cross_attention_first": False,
+        "gated_cross_attention": False,
+        "normalise_qkv": True,
+    },
+}
+
+
+@pytest.mark.parametrize("choices", BLOCKS.values(), ids=BLOCKS)
+def test_a_control_that_changes_nothing_changes_nothing(choices):
+    """Fused attention and attention with its maps in hand are one function, in every block."""
+    denoiser = randomised(DiT(with_adax(TINY, **choices)))
+    conditions = batch_of(SINUS, PACED)
+    told = denoiser.embed(bases(2), conditions)
+    noisy, time = torch.randn(2, 4, 64), torch.full((2,), 0.4)
+    seen = []
+
+    def keep(layer, maps_BHFK, token_is_real_BK):
+        seen.append((layer, maps_BHFK, token_is_real_BK))
+        return maps_BHFK
+
+    fused = denoiser(noisy, time, told)
+    torch.testing.assert_close(denoiser(noisy, time, replace(told, control=keep)), fused)
+    ((layer, maps, is_real),) = seen
+    assert layer == 0
+    assert maps.shape == (2, 2, 64, 2)
+    torch.testing.assert_close(maps.sum(dim=-1), torch.ones(2, 2, 64))
+    assert not maps.masked_select(~is_real[:, None, None, :]).any()
+
+
+def test_a_control_decides_which_values_are_heard():
+    denoiser = randomised(DiT(TINY))
+    told = denoiser.embed(bases(1), batch_of(PACED))
+    noisy, time = torch.randn(1, 4, 64), torch.full((1,), 0.4)
+    swapped = replace(
+        told,
+        keys_values=tuple((key, value.flip(dims=(2,))) for key, value in told.keys_values),
+        control=lambda layer, maps_BHFK, token_is_real_BK: maps_BHFK.flip(dims=(-1,)),
+    )
+    torch.testing.assert_close(denoiser(noisy, time, swapped), denoiser(noisy, time, told))
+
+
+def test_every_choice_of_block_makes_a_difference():
+    outputs = {
+        name: predict(randomised(DiT(with_adax(TINY, **choices))), bases(1), batch_of(SINUS, PACED))
+        for name, choices in BLOCKS.items()
+    }
+    names = list(outputs)
+    for place, name in enumerate(names):
+        for other in names[place + 1 :]:
+            assert (outputs[name] - outputs[other]).abs().max() > 1e-4, (name, other)
+
+
+@pytest.mark.parametrize("name", ["tiny", "paper"])
+def test_what_does_not_change_over_steps_is_done_once(name):
+    spec = preset(name)
+    denoiser = build_denoiser(spec).eval().requires_grad_(False)
+    once = ("tokens", "to_kv", "norm_k", "norm_v", "base")
+    calls = []
+    for path, module in denoiser.named_modules():
+        if path.rpartition(".")[2] in once:
+            module.register_forward_hook(lambda *_, path=path: calls.append(path))
+    told_of = ConditionBatch.of([SINUS], encode=hashed(spec))
+    told = denoiser.embed(torch.zeros(1, spec.base_extractor.base_width), told_of)
+    assert len(calls) == len(set(calls)) == 2 + 3 * spec.denoiser.num_layers
+    calls.clear()
+    noisy = torch.randn(1, spec.vae.latent_channels, spec.vae.num_frames)
+    for time in (0.9, 0.5, 0.1):
+        denoiser(noisy, torch.tensor([time]), told)
+    assert calls == []
+
+
+def hashed(spec):
+    """Encode statements by hashing, whatever text encoder ``spec`` names."""
+    encoder = HashedEncoder(spec.text.width)
+    return lambda statements: encoder.encode([one.code for one in statements])
+
+
+def test_a_base_vector_does_not_depend_on_its_batch_but_for_the_published_fault():
+    many = CardiacCondition(
+        statements=tuple(f"finding {number}" for number in range(5)),
+        heart_rate_bpm=80,
+        age_years=50,
+        sex="male",
+    )
+    assert difference_in_batch(preset("base"), SINUS, many) < 1e-5
+    assert difference_in_batch(preset("paper"), SINUS, many) < 1e-5
+    paper = preset("paper")
+    extractor = paper.base_extractor.model_copy(update={"reference_mask": True})
+    faulty = paper.model_copy(update={"base_extractor": extractor})
+    assert difference_in_batch(faulty, SINUS, many) > 1e-3
+
+
+def difference_in_batch(spec, one, other):
+    torch.manual_seed(0)
+    extractor = BaseExtractor(spec).eval().requires_grad_(False)
+    latent = torch.randn(2, spec.vae.latent_channels, spec.vae.num_frames)
+    alone = extractor(latent[:1], ConditionBatch.of([one], encode=hashed(spec)))
+    beside = extractor(latent, ConditionBatch.of([one, other], encode=hashed(spec)))
+    return (alone - beside[:1]).abs().max()
+
+
+def test_without_a_projection_the_base_vector_is_as_wide_as_the_network():
+    with pytest.raises(SpecificationError, match="base_width must be 128, not 64"):
+        BaseExtractorSpec.parse({"projection": False, "base_width": 64}, origin="here")
+
+
+def test_small_is_small():
+    sizes = [half_precision_mib(network) for network in networks_of(preset("small"))]
+    assert max(sizes) < 16
+    assert sum(sizes) < 24
+
+
+def networks_of(spec):
+    return build_vae(spec), BaseExtractor(spec), build_denoiser(spec)
+
+
+def half_precision_mib(network):
+    return sum(2 * value.numel() for value in network.state_dict().values()) / 2**20
+
+
+def test_base_is_the_largest_of_ours_and_decodes_cheaply():
+    sizes = {
+        name: sum(half_precision_mib(network) for network in networks_of(preset(name)))
+        for name in ("tiny", "small", "base")
+    }
+    assert sizes["tiny"] < sizes["small"] < sizes["base"]
+    vae = build_vae(preset("base")).requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        vae.decode(torch.randn(1, *vae.latent_mean_C1.shape[:1], preset("base").vae.num_frames))
+    assert 0 < counter.get_total_flops() <= 1.5e9

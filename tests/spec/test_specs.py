@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.cohort import CohortSpec, ConditionSpec, RateRange, resolve_condition
 from ecgtwin.spec.condition import CardiacCondition, Statement, condition_from_columns
-from ecgtwin.spec.model import VaeSpec, preset
+from ecgtwin.spec.edit import EditSpec
+from ecgtwin.spec.model import TwinSpec, VaeSpec
+from ecgtwin.spec.presets import preset
 from ecgtwin.spec.recipe import load_recipe
 from ecgtwin.spec.shard import cut_shards
 from ecgtwin.spec.template import write_template
@@ -148,3 +150,47 @@ def test_recipes_and_presets_are_found_by_name_or_refused():
         load_recipe("nothing")
     with pytest.raises(ValueError, match="16 times"):
         VaeSpec(num_samples=1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vae": {"kind": "x"}}, "vae.kind: 'x' is unknown; allowed: published, strided"),
+        (
+            {"process": {"kind": None}},
+            "process.kind: None is unknown; allowed: ddpm, rectified_flow",
+        ),
+        (
+            {"denoiser": 3},
+            "denoiser: needs keys and values, kind one of dit, unet (found 3)",
+        ),
+        (
+            {"vae": {"kind": "published", "widht": 1}},
+            "vae.widht: unknown key; allowed here: kind, latent_channels, latent_factor, "
+            "num_frames, num_leads, num_samples",
+        ),
+    ],
+)
+def test_a_kind_that_is_not_there_is_named_with_those_that_are(changes, message):
+    with pytest.raises(SpecificationError) as caught:
+        TwinSpec.parse({"preset": "mine", "sampling_rate_hz": 100, **changes}, origin="twin.yaml")
+    assert str(caught.value) == f"twin.yaml: {message}"
+
+
+def test_a_kind_without_default_must_be_given():
+    with pytest.raises(SpecificationError) as caught:
+        EditSpec.parse({"edits": [{"statement": "sinus rhythm"}]}, origin="edit")
+    assert str(caught.value) == (
+        "edit: edits.0.kind: is required and was not given; allowed: add, replace, reweight"
+    )
+
+
+def test_a_cohort_cannot_ask_for_leads_that_its_store_cannot_hold(template):
+    data = yaml.safe_load(template.read_text())
+    data["sampling"] = {"leads": "as_generated"}
+    with pytest.raises(
+        SpecificationError, match=r"sampling\.leads is 'as_generated'.*EcgTwin\.draw"
+    ):
+        CohortSpec.parse(data, origin="cohort.yaml")
+    data["sampling"] = {"leads": "consistent"}
+    assert CohortSpec.parse(data, origin="cohort.yaml").sampling.leads == "consistent"

@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from ecgtwin.diffusion.ddpm import alphas_cumprod
 from ecgtwin.models.condition_tokens import ConditionBatch
+from ecgtwin.models.text_encoder import make_encoder, statements_encoder
 from ecgtwin.spec.condition import CardiacCondition
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe, VaeRecipe
 from ecgtwin.spec.training import TrainingSpec
@@ -25,10 +28,11 @@ from ecgtwin.training.objectives import (
     VaeObjective,
     condition_of,
 )
-from tests.tiny import TINY, tiny_twin
+from tests.tiny import TINY, TINY_PUBLISHED, tiny_twin
 
 TRAINING = TrainingSpec()
 DENOISER = DenoiserRecipe(training=TRAINING)
+CERTAIN = DenoiserRecipe(training=TRAINING, condition_dropout=0, field_dropout=0)
 EXTRACTOR = BaseExtractorRecipe(training=TRAINING)
 
 
@@ -158,14 +162,58 @@ def test_denoiser_loss_of_a_silent_network_is_the_targets_power(latents):
     denoiser.head.weight.zero_()
     denoiser.head.bias.zero_()
     batch = DenoiserBatches(latents, DENOISER, seed=0, part=whole(16))(0)
-    out = DenoiserObjective(denoiser, DENOISER)(batch)
+    out = DenoiserObjective(denoiser, DENOISER, process=TINY.process)(batch)
     power = (batch["noise_BCF"] - batch["latent_BCF"]).square().mean()
     assert float(out["loss"]) == pytest.approx(float(power), rel=1e-5)
 
 
+class KnowsTheOnlyLatent(nn.Module):
+    """Tells the noise of a chain whose data is zero, exactly, and keeps what it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def embed(self, base_BW, conditions, *, has_base_B=None, is_told_B=None):
+        return None
+
+    def forward(self, noisy_BCF, step_B, conditioning):
+        self.asked += step_B.tolist()
+        signal = alphas_cumprod(TINY_PUBLISHED.process)[step_B.long()][:, None, None]
+        return noisy_BCF / (1 - signal).sqrt()
+
+
+def chain_batch(latents, num):
+    return DenoiserBatches(latents, CERTAIN, seed=0, part=whole(num))(0)
+
+
+def test_a_perfect_prediction_of_the_noise_costs_nothing_at_every_trained_step(latents):
+    batch = chain_batch(latents, 998)
+    batch["latent_BCF"] = torch.zeros_like(batch["latent_BCF"])
+    batch["time_normal_B"] = torch.special.ndtri((torch.arange(998) + 0.5) / 998)
+    denoiser = KnowsTheOnlyLatent()
+    out = DenoiserObjective(denoiser, CERTAIN, process=TINY_PUBLISHED.process)(batch)
+    assert denoiser.asked == [float(step) for step in range(1, 999)]
+    assert float(out["loss"]) < 1e-9
+    batch["latent_BCF"] += 1
+    worse = DenoiserObjective(denoiser, CERTAIN, process=TINY_PUBLISHED.process)(batch)
+    assert float(worse["loss_near_data"]) > float(worse["loss_near_noise"]) > 0.001
+
+
+def test_published_networks_train_on_the_noise(latents):
+    twin = tiny_twin(spec=TINY_PUBLISHED)
+    twin.denoiser.head.weight.zero_()
+    twin.denoiser.head.bias.zero_()
+    batch = chain_batch(latents, 16)
+    batch |= {"age_B": torch.full((16,), 50.0), "base_BW": torch.zeros(16, 16)}
+    out = DenoiserObjective(twin.denoiser, CERTAIN, process=TINY_PUBLISHED.process)(batch)
+    assert float(out["loss"]) == pytest.approx(float(batch["noise_BCF"].square().mean()), rel=1e-5)
+
+
 def test_conditions_survive_the_batch():
     conditions = ConditionBatch.of(
-        [CardiacCondition(statements=("a", "b"), age_years=50)], text_width=TINY.text.width
+        [CardiacCondition(statements=("a", "b"), age_years=50)],
+        encode=statements_encoder(TINY, make_encoder(TINY.text)),
     )
     entries = {f"x_{name}": getattr(conditions, name) for name in conditions.__slots__}
     again = condition_of(entries, "x_")

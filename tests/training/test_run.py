@@ -1,6 +1,7 @@
 """A whole training run, tiny: from a corpus to a checkpoint, twice, and going on from it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,25 @@ def test_what_does_not_fit_is_refused(job, tmp_path):
                 rank=0,
             )
     assert not (tmp_path / "out").exists()
+
+
+def test_going_on_with_one_stage_leaves_the_other_networks(job, results, tmp_path):
+    only = replace(
+        job,
+        out=str(tmp_path / "on"),
+        folder=tmp_path / "training",
+        start_from=job.out,
+        stages=("base_extractor",),
+    )
+    run_training(only, rank=0)
+    before, after = EcgTwin.load(job.out), EcgTwin.load(only.out)
+    for name in STAGES:
+        pairs = zip(
+            before.get_submodule(name).parameters(),
+            after.get_submodule(name).parameters(),
+            strict=True,
+        )
+        moved = any(not torch.equal(old, new) for old, new in pairs)
+        assert moved == (name == "base_extractor")
+    with pytest.raises(SpecificationError, match="--start-from"):
+        run_training(replace(only, start_from=None, out=str(tmp_path / "no")), rank=0)

@@ -10,7 +10,7 @@ from ecgtwin.signals.beats import heart_rate_bpm, r_peaks
 from ecgtwin.signals.leads import limb_residual_mv
 from ecgtwin.sources.simulated import simulate
 from ecgtwin.spec.condition import CardiacCondition
-from ecgtwin.spec.model import preset
+from ecgtwin.spec.presets import preset
 from ecgtwin.twin.checkpoint import resolve
 from ecgtwin.twin.twin import EcgTwin
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ecgtwin.generation.noise_key import noise_key, standard_normal
+from ecgtwin.diffusion.noise_key import noise_key, standard_normal
 
 SAMPLE = {
     "cohort_seed": 7,

@@ -1,0 +1,1 @@
+"""Runnable comparisons; ``results/`` holds what they gave."""

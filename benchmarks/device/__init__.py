@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks.gpu``: its cases, what they measure, the table."""
