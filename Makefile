@@ -8,7 +8,7 @@ DEMO ?= demo
 PYTEST := $(BIN)/python -m pytest -q
 WEIGHTS := build/weights
 
-.PHONY: install demo test test-fast test-s3 test-faults lint weights clean
+.PHONY: install demo test test-fast test-s3 test-faults lint bench weights clean
 
 install: $(STAMP)
 
@@ -39,6 +39,11 @@ test-s3: $(STAMP)
 
 test-faults: $(STAMP)
 	ECGTWIN_FAULT_ROUNDS=20 $(PYTEST) -m faults tests
+
+# Ours against the published way of sampling, and the rates of this machine; docs/benchmarks.md.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.gpu
 
 # The shipped weights, from nothing: about an hour and a half on two cores.
 weights: $(STAMP)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgtwin.spec.condition import CardiacCondition
-from ecgtwin.spec.model import TextSpec
+from ecgtwin.spec.model import TextSpec, TwinSpec
 from ecgtwin.spec.presets import preset
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.training.objectives import CONDITION_KEYS, Batch
@@ -20,28 +20,32 @@ STIR = 0.02
 TRAINED_WITH_BASE = 0.9
 # Three statements each: the cost of a batch does not depend on who is in it.
 CONDITIONS = (
-    CardiacCondition(
-        statements=("sinus rhythm", "left axis deviation", "abnormal ecg"),
-        heart_rate_bpm=64,
-        age_years=58,
-        sex="female",
+    CardiacCondition.model_validate(
+        {
+            "statements": ("sinus rhythm", "left axis deviation", "abnormal ecg"),
+            "heart_rate_bpm": 64,
+            "age_years": 58,
+            "sex": "female",
+        }
     ),
-    CardiacCondition(
-        statements=("atrial fibrillation", "left bundle branch block", "abnormal ecg"),
-        heart_rate_bpm=112,
-        age_years=74,
-        sex="male",
+    CardiacCondition.model_validate(
+        {
+            "statements": ("atrial fibrillation", "left bundle branch block", "abnormal ecg"),
+            "heart_rate_bpm": 112,
+            "age_years": 74,
+            "sex": "male",
+        }
     ),
 )
 
 
-def stirred_twin(name: str, *, seed: int = 0) -> EcgTwin:
-    """Return the untrained networks of a preset with nothing left at zero.
+def stirred_twin(chosen: TwinSpec | str, *, seed: int = 0) -> EcgTwin:
+    """Return the untrained networks of a specification or preset with nothing left at zero.
 
     What starts at zero would hide the rest of its block. The text encoder is the hashed one at the
-    width of the preset's own, so the networks keep their sizes.
+    width of the specification's own, so the networks keep their sizes.
     """
-    spec = preset(name)
+    spec = preset(chosen) if isinstance(chosen, str) else chosen
     text = TextSpec(width=spec.text.width)
     twin = EcgTwin.untrained(spec.model_copy(update={"text": text}), seed=seed)
     stir(twin, seed=seed)

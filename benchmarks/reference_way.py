@@ -3,12 +3,11 @@
 The network and its weights stay ours. Axes: B batch, F frame, D width, K token, H head.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.networks import Inputs
@@ -16,9 +15,9 @@ from ecgtwin.diffusion.samplers import Predict, run
 from ecgtwin.models.adax import AdaXBlock, Conditioning
 from ecgtwin.models.attention import SelfAttention
 from ecgtwin.models.dit import DiT
-from ecgtwin.models.text_encoder import TextEncoder
+from ecgtwin.models.text_encoder import TextEncoder, Vectors
 from ecgtwin.spec.sampling import SamplingSpec
-from ecgtwin.twin.twin import EcgTwin
+from ecgtwin.twin.twin import EcgTwin, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,13 @@ class MaterialisedSelfAttention(nn.Module):
         if ours.rotary is not None:
             raise ValueError("torch's attention knows no rotary code on queries and keys")
         width = ours.to_out.in_features
-        self.attention = nn.MultiheadAttention(width, ours.num_heads, batch_first=True)
-        self.attention.in_proj_weight = ours.to_qkv.weight
-        self.attention.in_proj_bias = ours.to_qkv.bias
-        self.attention.out_proj.weight = ours.to_out.weight
-        self.attention.out_proj.bias = ours.to_out.bias
+        self.attention = nn.MultiheadAttention(
+            width, ours.num_heads, batch_first=True, device="meta"
+        )
+        for theirs, layer in (("in_proj_", ours.to_qkv), ("out_proj.", ours.to_out)):
+            owner, _, prefix = theirs.rpartition(".")
+            for name, parameter in layer.named_parameters():
+                self.attention.get_submodule(owner).register_parameter(prefix + name, parameter)
         self.eval()
 
     def forward(self, x_BFD: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ def as_made(layer: int, maps_BHFK: Tensor, token_is_real_BK: Tensor | None) -> T
 def predictor(twin: EcgTwin, inputs: Inputs, sampling: SamplingSpec, way: Way) -> Predict:
     """Return the prediction of ``twin`` told of ``inputs``, made in ``way``."""
     if way == OURS:
-        base_vectors: NDArray = inputs.base_BW.cpu().numpy()
+        base_vectors: Samples = inputs.base_BW.cpu().numpy()
         return twin.predictor(base_vectors, inputs.conditions, sampling)
     batch = twin.condition_batch(inputs.conditions)
 
@@ -130,7 +131,7 @@ class CountingEncoder:
         self.num_calls = 0
         self._encoder = encoder
 
-    def encode(self, texts: list[str]) -> NDArray:
+    def encode(self, texts: Sequence[str]) -> Vectors:
         """Return vectors (len(texts), width)."""
         self.num_calls += 1
         return self._encoder.encode(texts)

@@ -9,6 +9,21 @@ import torch
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """Runs until ``enough_s`` seconds are spent, within the numbers of runs; warm ones first."""
+
+    num_warm: int = 2
+    least_runs: int = 3
+    most_runs: int = 30
+    enough_s: float = 0.6
+
+    def is_enough(self, seconds: Sequence[float]) -> bool:
+        """Say whether the runs so far, which took ``seconds``, are enough."""
+        many = len(seconds) >= self.most_runs
+        return many or (len(seconds) >= self.least_runs and sum(seconds) >= self.enough_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds of repeated runs: the median, the quickest, the slowest."""
 
@@ -34,27 +49,20 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
         call()
         return time.perf_counter() - started
     torch.cuda.synchronize(device)
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     start.record()
     call()
     end.record()
     torch.cuda.synchronize(device)
-    return start.elapsed_time(end) / 1000
+    return float(start.elapsed_time(end)) / 1000
 
 
-def timed(
-    call: Callable[[], object],
-    device: torch.device,
-    *,
-    num_warm: int = 2,
-    least_runs: int = 3,
-    most_runs: int = 30,
-    enough_s: float = 0.6,
-) -> Timing:
-    """Run ``call`` until ``enough_s`` seconds are spent, within the numbers of runs."""
-    for _ in range(num_warm):
+def timed(call: Callable[[], object], device: torch.device, pace: Pace) -> Timing:
+    """Run ``call`` at ``pace``."""
+    for _ in range(pace.num_warm):
         seconds_of(call, device)
     seconds: list[float] = []
-    while len(seconds) < most_runs and (len(seconds) < least_runs or sum(seconds) < enough_s):
+    while not pace.is_enough(seconds):
         seconds.append(seconds_of(call, device))
     return Timing.of(seconds)

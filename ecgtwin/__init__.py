@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from ecgtwin.signals.record import EcgRecord
     from ecgtwin.spec.cohort import CohortSpec
     from ecgtwin.spec.condition import CardiacCondition
+    from ecgtwin.spec.edit import EditSpec
     from ecgtwin.spec.sampling import SamplingSpec
     from ecgtwin.store.reader import Cohort, Corpus
     from ecgtwin.store.torch_dataset import EcgDataset
+    from ecgtwin.twin.persons import Reference
     from ecgtwin.twin.twin import EcgTwin
 
 _HOMES = {
@@ -22,6 +24,8 @@ _HOMES = {
     "EcgRecord": "ecgtwin.signals.record",
     "EcgTwin": "ecgtwin.twin.twin",
     "EcgTwinError": "ecgtwin.errors",
+    "EditSpec": "ecgtwin.spec.edit",
+    "Reference": "ecgtwin.twin.persons",
     "SamplingSpec": "ecgtwin.spec.sampling",
 }
 
@@ -34,6 +38,8 @@ __all__ = [
     "EcgRecord",
     "EcgTwin",
     "EcgTwinError",
+    "EditSpec",
+    "Reference",
     "SamplingSpec",
 ]
 

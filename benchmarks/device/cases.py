@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 class TimeIsUpError(BaseException):
-    """Ends a case at the deadline; no handler of ordinary errors stops it."""
+    """Ends a case when its section is over; no handler of ordinary errors stops it."""
 
 
 class Cases:
@@ -28,7 +29,6 @@ class Cases:
         self.skipped: list[Row] = []
         self.failed: list[Row] = []
         self._until = {section: started + share * budget_s for section, share in shares.items()}
-        self._deadline = started + budget_s
 
     def run(
         self,
@@ -40,18 +40,18 @@ class Cases:
     ) -> float | None:
         """Measure a case and keep its row; return the seconds it took, or None.
 
-        It is not begun if it is expected to outlast its section, and it ends at the deadline.
+        It is not begun if it is expected to outlast its section, and ends with it in any case.
         """
         name, began = {"section": section, **case}, time.monotonic()
         left = self._until[section] - began
         if left <= expected_s:
-            self._skip(name, f"{_words(expected_s)} and {max(left, 0):.0f} s are left for these")
+            self._skip(name, _too_long(expected_s, left))
             return None
         try:
-            with _alarm(self._deadline - began):
+            with _alarm(left):
                 found = measure()
         except TimeIsUpError:
-            self._skip(name, "begun, not done at the deadline")
+            self._skip(name, "begun, not done when the time of its section was up")
         except torch.OutOfMemoryError:
             self._skip(name, "out of memory")
         except Exception as error:  # a benchmark of machines unknown goes on with the next case
@@ -77,8 +77,10 @@ class Cases:
         self.skipped.append({**name, "reason": reason})
 
 
-def _words(expected_s: float) -> str:
-    return f"takes some {expected_s:.0f} s" if expected_s else "no time"
+def _too_long(expected_s: float, left_s: float) -> str:
+    if left_s <= 0:
+        return "no time is left"
+    return f"would take {expected_s:.0f} s or so, and its section has {left_s:.0f} s left"
 
 
 def _release() -> None:

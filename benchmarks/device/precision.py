@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from benchmarks.networks import normal
-from benchmarks.timing import timed
+from benchmarks.timing import Pace, timed
 
 PRECISIONS = ("bf16", "tf32", "fp32")
 
@@ -29,5 +29,5 @@ def matmul_tflops(name: str, size: int, device: torch.device) -> dict[str, objec
     dtype = torch.bfloat16 if name == "bf16" else torch.float32
     left, right = (normal(size, size, seed=seed).to(device, dtype) for seed in (0, 1))
     with precision(name, device):
-        timing = timed(lambda: left @ right, device, num_warm=3, least_runs=10)
+        timing = timed(lambda: left @ right, device, Pace(num_warm=3, least_runs=10))
     return {"size": size, "tflops": 2 * size**3 / timing.median_s / 1e12}

@@ -92,7 +92,7 @@ def _draws(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     lines = [
-        "Draws: texts, embedding, steps, decoder, copy to host; the last columns are shares of time",
+        "Draws from text to samples on the host; the last three columns are shares of the time",
         f"{'preset':<7}{'precision':<10}{'steps':>5}{'batch':>6}{'ECG/s':>11}{'s':>9}{'TFLOP/s':>9}"
         f"{'of peak':>8}{'GiB':>7}{'steps':>7}{'decoder':>8}{'rest':>6}",
     ]
@@ -109,13 +109,16 @@ def _draws(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _against_reference(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        f"The published way of sampling takes {row['reference_over_ours']['median']:.2f} of our time"
-        f" ({row['reference_over_ours']['least']:.2f} to {row['reference_over_ours']['most']:.2f};"
-        f" {row['preset']}, batch {row['batch']}, {row['steps']} steps)"
-        for row in rows
-    ]
-    return "\n".join(lines)
+    return "\n".join(map(_ratio, rows))
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    ratio = row["reference_over_ours"]
+    return (
+        f"The published way of sampling takes {ratio['median']:.2f} times ours "
+        f"({ratio['least']:.2f} to {ratio['most']:.2f}): {row['preset']}, batch {row['batch']}, "
+        f"{row['steps']} steps"
+    )
 
 
 def _listed(title: str, rows: Sequence[Mapping[str, Any]], reason: str) -> str:
@@ -123,6 +126,8 @@ def _listed(title: str, rows: Sequence[Mapping[str, Any]], reason: str) -> str:
         return ""
     lines = [f"{title}: {len(rows)} cases"]
     for row in rows:
-        case = " ".join(str(value) for key, value in row.items() if key != reason)
+        case = " ".join(
+            str(value) for key, value in row.items() if key != reason and value is not None
+        )
         lines += textwrap.wrap(f"{case}: {row[reason]}", WIDTH, initial_indent="  ")
     return "\n".join(lines)

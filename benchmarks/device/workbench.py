@@ -18,7 +18,7 @@ from benchmarks.device.cases import Row
 from benchmarks.device.precision import precision
 from benchmarks.networks import Inputs, deterministic, stirred_twin
 from benchmarks.sampling import compared, largest_difference
-from benchmarks.timing import Timing, timed
+from benchmarks.timing import Pace, Timing, timed
 from ecgtwin.diffusion.samplers import run
 from ecgtwin.spec.recipe import DenoiserRecipe
 from ecgtwin.spec.training import TrainingSpec
@@ -30,14 +30,20 @@ from ecgtwin.twin.twin import EcgTwin
 # training step, where differences add up.
 ALLOWED = {"fp32": (1e-4, 1e-3), "tf32": (1e-2, 5e-2), "bf16": (5e-2, 2e-1)}
 OVER_MANY = ("draw", "loss", "gradient")
-AGREEMENT_BATCH = 4
+AGREEMENT_BATCH = 2
+DRAWS = Pace(num_warm=0, least_runs=2, most_runs=5, enough_s=2.0)  # warmed by one short draw
+ONCE = Pace(num_warm=0, least_runs=1, most_runs=1)
 
 
 class Workbench:
     """One preset: its networks on the CPU, to agree with, and on ``device``, to be measured."""
 
-    def __init__(self, preset: str, device: torch.device, *, draw_steps: int) -> None:
+    def __init__(
+        self, preset: str, device: torch.device, *, draw_steps: int, is_quick: bool
+    ) -> None:
         self.preset, self.device, self.draw_steps = preset, device, draw_steps
+        self.pace = ONCE if is_quick else Pace()
+        self.pace_of_draws = ONCE if is_quick else DRAWS
         self.on_cpu = stirred_twin(preset)
         self.twin = copy.deepcopy(self.on_cpu).to(device)
         self.gflop = flops_of(self.on_cpu)
@@ -68,7 +74,7 @@ class Workbench:
         inputs = Inputs.of(self.twin, batch)
         call = passes(self.twin, inputs)[which]
         with precision(name, self.device):
-            return self._row(batch, self.gflop[which], lambda: timed(call, self.device))
+            return self._row(batch, self.gflop[which], lambda: timed(call, self.device, self.pace))
 
     def training_step(self, name: str, batch: int, *, compiles: bool = False) -> Row:
         """Measure forward, backward, clipping and AdamW of the denoiser in TorchEngine."""
@@ -80,7 +86,7 @@ class Workbench:
             return self._row(
                 batch,
                 self.gflop["training step"],
-                lambda: timed(lambda: train_once(engine, rows), self.device, most_runs=10),
+                lambda: timed(lambda: train_once(engine, rows), self.device, self.pace),
             )
 
     @torch.no_grad()
@@ -98,10 +104,7 @@ class Workbench:
         gflop = self.evaluations * self.gflop["denoiser"] + self.gflop["decoder"]
         with precision(name, self.device):
             draw_in_parts(twin, inputs, 1)
-            measure = lambda: timed(  # noqa: E731
-                once, self.device, num_warm=0, least_runs=2, most_runs=5, enough_s=2.0
-            )
-            row = self._row(batch, gflop, measure)
+            row = self._row(batch, gflop, lambda: timed(once, self.device, self.pace_of_draws))
         whole = median(sum(seconds.values()) for seconds in parts)
         shares = {part: median(one[part] for one in parts) / whole for part in parts[0]}
         return {**row, "steps": self.draw_steps, "evaluations": self.evaluations, "shares": shares}
@@ -219,4 +222,4 @@ def flops_of(twin: EcgTwin) -> dict[str, float]:
 def _gflop(call: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         call()
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9

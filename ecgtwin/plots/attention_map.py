@@ -8,7 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.plots.ecg_paper import COARSE, FINE, FONT, GREY, INK, PAPER
+from ecgtwin.plots.ecg_paper import (
+    COARSE,
+    FINE,
+    FONT,
+    GREY,
+    INK,
+    PAPER,
+    framed_marker,
+    marker_width_mm,
+)
 from ecgtwin.plots.markup import element, escape, number, text, wrapped
 from ecgtwin.plots.rows import MM_PER_MV, MM_PER_S
 from ecgtwin.plots.trace import interpolate, path_data
@@ -33,17 +42,19 @@ def draw_attention(
     lead: str = "II",
     title: str = "",
     subtitle: str = "",
+    marker: str = "",
 ) -> str:
     """Return one SVG of ``lead`` of ``samples_mv`` (12, time) over a heat strip per statement.
 
     ``shares`` (frame, statement) say how much of the attention of each of the frames, which divide
     the recording evenly, went to each statement. A strip is coloured from its own least to its own
-    greatest share, both written beside its name. Raises ValueError where the shapes do not fit.
+    greatest share, both written beside its name; ``marker`` stands in a frame at the top. Raises
+    ValueError where the shapes do not fit.
     """
     _check(samples_mv, shares, statements)
     duration_s = samples_mv.shape[1] / sampling_rate_hz
     width_mm = LEFT_MM + duration_s * MM_PER_S + RIGHT_MM
-    heading, top_mm = _heading(title, subtitle, width_mm)
+    heading, top_mm = _heading(title, subtitle, marker, width_mm)
     paper, y_mm = _trace(samples_mv[LEADS.index(lead)], lead, sampling_rate_hz, top_mm, width_mm)
     parts = [heading, paper]
     for name, share in zip(statements, np.asarray(shares).T, strict=True):
@@ -76,15 +87,18 @@ def _check(samples_mv: Floats, shares: Floats, statements: Sequence[str]) -> Non
         )
 
 
-def _heading(title: str, subtitle: str, width_mm: float) -> tuple[str, float]:
+def _heading(title: str, subtitle: str, marker: str, width_mm: float) -> tuple[str, float]:
     parts, y_mm = [], 0.6
-    for line in wrapped(title, width_mm=width_mm, font_size_mm=4.8):
+    if marker:
+        parts.append(framed_marker(marker, right_mm=width_mm - RIGHT_MM))
+    beside_mm = width_mm - RIGHT_MM - marker_width_mm(marker)
+    for line in wrapped(title, width_mm=beside_mm, font_size_mm=4.8):
         y_mm += 5.6
         parts.append(text(line, LEFT_MM, y_mm, size=4.8, font_weight="bold"))
     for line in wrapped(subtitle, width_mm=width_mm, font_size_mm=3.5):
         y_mm += 5.2
         parts.append(text(line, LEFT_MM, y_mm, size=3.5, fill=GREY))
-    return "".join(parts), y_mm + 3.0
+    return "".join(parts), max(y_mm, 6.4 if marker else 0.0) + 3.0
 
 
 def _trace(
@@ -184,7 +198,7 @@ def _axis(y_mm: float, duration_s: float) -> str:
         words.append(text(str(second), x_mm, y_mm + 5.0, size=3.0, fill=GREY, text_anchor="middle"))
     middle_mm = LEFT_MM + duration_s * MM_PER_S / 2
     unit = text("Time (s)", middle_mm, y_mm + 10.0, size=3.4, text_anchor="middle")
-    note = text("Darker: more attention; each strip has a scale of its own", LEFT_MM, y_mm + 10.0,
-                size=3.0, fill=GREY)  # fmt: skip
+    said = "Darker: more attention; each strip has a scale of its own"
+    note = text(said, LEFT_MM, y_mm + 10.0, size=3.0, fill=GREY)
     line = element("path", d="".join(ticks), stroke=GREY, stroke_width=0.2, fill="none")
     return line + "".join(words) + unit + note

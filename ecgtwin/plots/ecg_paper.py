@@ -176,7 +176,7 @@ def _drawing(
 def _heading(
     title: str, subtitle: str, details: Sequence[tuple[str, str]], marker: str
 ) -> _Heading:
-    marker_mm = 2.35 * len(marker) + 4.0 if marker else 0.0
+    marker_mm = marker_width_mm(marker)
     beside_mm = WIDTH_MM - marker_mm - 6.0
     parts, y_mm = [], 0.6
     for line in wrapped(title, width_mm=beside_mm, font_size_mm=4.8):
@@ -187,7 +187,7 @@ def _heading(
         y_mm += 5.2
         parts.append(text(line, 0.0, y_mm, size=3.5, fill=GREY))
     if marker:
-        parts.append(_marker(marker, marker_mm))
+        parts.append(framed_marker(marker, right_mm=WIDTH_MM - 0.3))
         y_mm = max(y_mm, 6.4)
     x_mm = 0.0
     for name, value in details:
@@ -198,8 +198,15 @@ def _heading(
     return _Heading("\n".join(parts), y_mm + 3.0 if parts else 0.0)
 
 
-def _marker(marker: str, width_mm: float) -> str:
-    x_mm = WIDTH_MM - width_mm - 0.3
+def marker_width_mm(marker: str) -> float:
+    """Return how wide the frame of ``marker`` is; 0 for none."""
+    return 2.35 * len(marker) + 4.0 if marker else 0.0
+
+
+def framed_marker(marker: str, *, right_mm: float) -> str:
+    """Return ``marker`` in a frame at the top, whose right side is at ``right_mm``."""
+    width_mm = marker_width_mm(marker)
+    x_mm = right_mm - width_mm
     frame = element(
         "rect",
         x=x_mm,

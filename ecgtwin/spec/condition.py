@@ -28,7 +28,10 @@ class Statement(Spec):
     @field_validator("code")
     @classmethod
     def _canonical(cls, code: str) -> str:
-        return " ".join(code.lower().split())
+        words = " ".join(code.lower().split())
+        if not words:
+            raise ValueError("a statement needs words (found blanks only)")
+        return words
 
 
 MIN_RATE_BPM, MAX_RATE_BPM = 20.0, 300.0

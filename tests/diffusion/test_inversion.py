@@ -1,11 +1,13 @@
 """Undoing a step, and a whole run, of every deterministic sampler."""
 
+import itertools
+
 import pytest
 import torch
 
-from ecgtwin.diffusion.inversion import invert
+from ecgtwin.diffusion.inversion import invert, path_to_data
 from ecgtwin.diffusion.make import make_sampler
-from ecgtwin.diffusion.samplers import run
+from ecgtwin.diffusion.samplers import run, undo
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.sampling import SamplingSpec
 from tests.diffusion.gaussian import CHAIN, FLOW, exact_noise, exact_velocity, normal
@@ -57,6 +59,25 @@ def test_a_run_and_its_inversion_are_each_others_inverse(name):
     part = invert(sampler, predict, data, down_to=12, num_iterations=100)
     torch.testing.assert_close(run(sampler, predict, part, start=12), data, atol=1e-9, rtol=0)
     assert float((part - noise).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_each_point_of_a_path_leads_to_the_next(name):
+    sampler, predict = case(name)
+    data = run(sampler, predict, normal(3, 2, 8))
+    path = path_to_data(sampler, predict, data, down_to=12, num_iterations=100)
+    assert len(path) == STEPS - 12 + 1
+    assert path[-1] is data
+    for index, (before, after) in enumerate(itertools.pairwise(path), start=12):
+        ahead = sampler.step(index, predict, before, None)
+        torch.testing.assert_close(ahead, after, atol=1e-9, rtol=0)
+
+
+def test_a_step_is_undone_where_the_prediction_bends_sharply():
+    """Undamped, this iteration swings about the solution for ever: its slope there is -1.2."""
+    after = torch.zeros(1, 1, 1, dtype=torch.float64)
+    found = undo(lambda x: x + 1.2 * x, after + 0.5, slope=1.0, num_iterations=40)
+    torch.testing.assert_close(found, (after + 0.5) / 2.2, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.cohort import CohortSpec, ConditionSpec, RateRange, resolve_condition
@@ -96,6 +97,8 @@ def test_the_digest_covers_what_is_made_and_nothing_else(template):
 
 def test_statements_are_canonical_and_certainties_stay_apart():
     assert Statement.model_validate(" Sinus  RHYTHM ").code == "sinus rhythm"
+    with pytest.raises(ValidationError, match="words"):
+        Statement.model_validate("  ")
     digests = {
         CardiacCondition(statements=({"code": "mi", "certainty": word},)).digest()
         for word in ("definite", "possible", "negated")

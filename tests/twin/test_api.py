@@ -11,6 +11,7 @@ from ecgtwin.sources.simulated import simulate_one
 from ecgtwin.spec.condition import CardiacCondition
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.twin.persons import Reference
+from ecgtwin.twin.records import seeded_noise
 from tests.tiny import TINY, TINY_PUBLISHED, tiny_twin
 
 AFIB = CardiacCondition(
@@ -55,6 +56,15 @@ def test_a_seed_is_an_ecg_alone_or_in_a_batch(spec):
         np.testing.assert_allclose(alone.samples_mv, record.samples_mv, atol=1e-4)
     other = twin.generate(persons[0], conditions[0], seed=SEEDS[0] + 1)
     assert np.abs(other.samples_mv - together[0].samples_mv).max() > 1e-3
+
+
+def test_the_noise_of_every_step_is_of_its_own(twin):
+    noise, noise_at = seeded_noise(twin, [7, 8])
+    drawn = np.stack([noise, noise_at(0), noise_at(1)])
+    assert drawn.shape == (3, 2, *twin.latent_shape)
+    related = np.corrcoef(drawn.reshape(6, -1)) - np.eye(6)
+    assert np.abs(related).max() < 0.3
+    np.testing.assert_array_equal(seeded_noise(twin, [8])[1](1)[0], noise_at(1)[1])
 
 
 def test_a_record_says_that_it_is_synthetic_and_whose(twin):

@@ -72,7 +72,8 @@ def test_an_addition_of_no_weight_returns_the_source(twin):
 )
 def test_where_one_statement_is_left_an_edit_is_a_drawing_in_it(twin, before, edits, after):
     """One statement has all the attention, so controlled and free maps agree."""
-    found = twin.edit(person(twin), condition(*before), edits, seed=2, sampling=GUIDED)
+    whole = EditSpec(edits=tuple(edits), start_time=1.0)
+    found = twin.edit(person(twin), condition(*before), whole, seed=2, sampling=GUIDED)
     drawn = twin.generate(person(twin), condition(*after), seed=2, sampling=GUIDED)
     assert apart(found.edited, drawn) < SAME_ECG
     assert apart(found.edited, found.source) > ANOTHER_ECG
@@ -129,6 +130,23 @@ def test_recorded_maps_are_shares_of_the_edited_statements(twin):
     assert not found.maps.shares[..., 2].any()
     assert found.maps.mean().shape == (twin.spec.vae.num_frames, 3)
     np.testing.assert_allclose(found.maps.mean()[3, 0], found.maps.shares[:, :, 3, 0].mean())
+
+
+def test_recorded_maps_are_those_of_the_edited_ecg(twin):
+    edits = [Reweight(statement=LBBB, weight=0)]
+    found = twin.edit(person(twin), condition(SINUS, LBBB, AFIB), edits, record_maps=True)
+    assert not found.maps.shares[..., 1].any()
+    assert found.maps.shares[..., 2].all()
+
+
+def test_a_replacement_looks_where_the_source_does_whatever_the_new_statement(twin):
+    state = condition(SINUS, LBBB)
+    for_another, for_same = (
+        twin.edit(person(twin), state, [Replace(statement=SINUS, by=by)], record_maps=True)
+        for by in (AFIB, SINUS)
+    )
+    assert apart(for_another.edited, for_same.edited) > ANOTHER_ECG
+    np.testing.assert_allclose(for_another.maps.shares, for_same.maps.shares, atol=1e-5)
 
 
 def test_what_cannot_be_edited_is_refused(twin):
@@ -190,6 +208,20 @@ def test_a_recording_is_edited_beside_what_the_autoencoder_keeps(shipped, record
     assert found.maps.statements[-1].code == LBBB
     assert found.edited.record_id.startswith("synthetic-")
     assert found.source.record_id.startswith("synthetic-")
+
+
+def test_the_source_of_an_edited_recording_is_held_on_its_trajectory(twin, recordings):
+    """What the edited branch is shown of the source must not follow the edit."""
+    recording = Reference(recordings[0].record, condition(SINUS, LBBB))
+    sampling = SamplingSpec(num_steps=6)
+    for_another, for_same = (
+        twin.edit_recording(
+            recording, [Replace(statement=SINUS, by=by)], sampling=sampling, record_maps=True
+        )
+        for by in (AFIB, SINUS)
+    )
+    assert apart(for_another.edited, for_same.edited) > ANOTHER_ECG
+    np.testing.assert_allclose(for_another.maps.shares, for_same.maps.shares, atol=1e-6)
 
 
 def test_a_recording_is_not_edited_by_a_sampler_that_adds_noise(recordings):
