@@ -13,6 +13,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,8 @@ from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
 from ecgtwin.spec.edit import Add, Edit, EditSpec, Replace, edited_condition
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.store.reader import Corpus
+from ecgtwin.twin.editing import Edited, edit_recordings, recording_sampling
+from ecgtwin.twin.persons import Reference
 from ecgtwin.twin.twin import EcgTwin
 
 SINUS = "sinus rhythm"
@@ -46,11 +49,15 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Persons:
-    """Held-out persons: base vectors, the sinus condition each is drawn in, and a seed each."""
+    """Held-out persons: base vectors, the sinus condition each is drawn in, and a seed each.
+
+    ``references`` are their recordings, in their own condition.
+    """
 
     base_vectors: Floats
     conditions: list[CardiacCondition]
     seeds: list[int]
+    references: list[Reference]
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -83,6 +90,8 @@ def main() -> None:
         else:
             result[name], drawn = effects(twin, persons, sampling)
             panels += figure_panels(name, drawn)
+            if name == "ptbxl":
+                result["ptbxl_recordings"] = recordings(twin, persons, arguments.guidance)
     print(json.dumps(result, indent=1))
     print(write_result("edit-start" if arguments.sweep else "edits", result))
     if arguments.figure is not None and panels:
@@ -110,6 +119,10 @@ def held_out(twin: EcgTwin, corpus: Corpus, *, splits: Sequence[str] | None, mos
             for rate, one in zip(rates.tolist(), own, strict=True)
         ],
         list(range(len(chosen))),
+        [
+            Reference(EcgRecord(one_mv, twin.sampling_rate_hz, "", str(row)), condition)
+            for row, one_mv, condition in zip(chosen, corpus.samples_mv(chosen), own, strict=True)
+        ],
     )
 
 
@@ -166,6 +179,45 @@ def effects(
     before_mv = draw_all(twin, persons, persons.seeds, sampling)
     found["unedited_recognised"] = share(known(twin, persons, before_mv, None))
     return found, drawn
+
+
+def recordings(twin: EcgTwin, persons: Persons, guidance: float) -> dict[str, object]:
+    """Return what the edits do to the recordings themselves, inverted and drawn again."""
+    sampling = recording_sampling(twin).model_copy(update={"guidance_scale": guidance})
+    found: dict[str, object] = {"sampling": sampling.model_dump(mode="json")}
+    for name, edit in EDITS.items():
+        pairs = in_batches(
+            len(persons),
+            partial(_edit_recordings, twin, persons, EditSpec(edits=(edit,)), sampling),
+        )
+        before_mv = stacked([pair.source for pair in pairs])
+        after_mv = stacked([pair.edited for pair in pairs])
+        before, after = read(twin, before_mv), read(twin, after_mv)
+        conditions = [
+            edited_condition(one.condition, EditSpec(edits=(edit,))).condition
+            for one in persons.references
+        ]
+        vectors = twin.base_vectors(after_mv, conditions)
+        found[name] = {
+            "rr_variation": {
+                "before": with_interval(before.rr_variation),
+                "after": with_interval(after.rr_variation),
+            },
+            "qrs_ms": {
+                "before": with_interval(before.qrs_ms),
+                "after": with_interval(after.qrs_ms),
+            },
+            "qrs_wider_ms": with_interval(after.qrs_ms - before.qrs_ms),
+            "took": share(took(name, before, after)),
+            "recognised": share(recognised(vectors, persons.base_vectors)),
+        }
+    return found
+
+
+def _edit_recordings(
+    twin: EcgTwin, persons: Persons, spec: EditSpec, sampling: SamplingSpec, part: slice
+) -> list[Edited]:
+    return edit_recordings(twin, persons.references[part], spec, sampling, record_maps=False)
 
 
 def took(name: str, before: EditReadings, after: EditReadings) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ def facts() -> dict[str, object]:
     """Return what is needed to read a figure: no path and no host name."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", *(shlex.quote(_short(word)) for word in sys.argv)]),
+        "command": " ".join(["python", *(shlex.quote(_short(word)) for word in sys.orig_argv[1:])]),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),

@@ -14,7 +14,7 @@ from ecgtwin.spec.condition import CardiacCondition, Statement
 
 # The noise level from which an edit acts where EditSpec.start_time says nothing: about the lowest
 # at which it still takes (benchmarks/results/edit-start.json). Rhythm is settled first.
-DEFAULT_START = {"replace": 1.0, "add": 0.8, "reweight": 0.8}
+DEFAULT_START = {"replace": 1.0, "add": 0.9, "reweight": 0.9}
 
 
 def _canonical(code: str) -> str:

@@ -164,7 +164,7 @@ class EcgTwin(nn.Module):
         draws none of the four. The store of cohorts knows consistent leads only
         (``store.writer.quantise``).
         """
-        decoded = self.vae.decode(latents).cpu().numpy()
+        decoded = self.vae.decode(latents).float().cpu().numpy()
         twelve = twelve_leads(decoded, self.spec.vae.lead_order)
         if leads == "consistent":
             twelve = derive_limb_leads(independent_leads(twelve))
