@@ -174,7 +174,11 @@ def effects(
         }
         if name == "atrial fibrillation":
             crossed = (before.rr_variation < REGULAR) & (after.rr_variation > IRREGULAR)
+            rise = after.rr_variation - before.rr_variation
             figures["regular_before_and_irregular_after"] = share(crossed)
+            figures["variation_rose"] = share(rise >= IRREGULAR - REGULAR)
+            again = control.rr_variation - before.rr_variation
+            figures["control_variation_rose"] = share(again >= IRREGULAR - REGULAR)
         found[name] = figures
     before_mv = draw_all(twin, persons, persons.seeds, sampling)
     found["unedited_recognised"] = share(known(twin, persons, before_mv, None))

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,13 @@ def test_every_page_is_linked_from_the_readme():
     linked = set(LINK.findall((ROOT / "README.md").read_text()))
     missing = {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")} - linked
     assert not missing
+
+
+def test_tables_are_what_the_results_say():
+    checked = subprocess.run(
+        [sys.executable, "scripts/results_tables.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout
