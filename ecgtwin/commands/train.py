@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +68,11 @@ def _train(arguments: argparse.Namespace) -> int:
         for result in results:
             figures = ", ".join(f"{key} {value:.4g}" for key, value in result.validation.items())
             print(f"{result.stage}: {result.summary.step} steps; validation: {figures or 'none'}")
-    return 0
+    if not results[-1].was_ended:
+        return 0
+    if rank == 0:
+        print("ended by SIGTERM, no twin was written; the same command goes on", file=sys.stderr)
+    return 128 + signal.SIGTERM
 
 
 def _train_words(arguments: argparse.Namespace) -> list[str]:

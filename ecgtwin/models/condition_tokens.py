@@ -206,7 +206,8 @@ def _replaced(
 def _published_patient(batch: ConditionBatch, is_told_B: Tensor | None) -> Tensor:
     """Return (B, 3): standardised rate and age, and sex; refuse a told row that lacks one."""
     (rate_mean, rate_spread), (age_mean, age_spread) = PUBLISHED_RATE, PUBLISHED_AGE
-    is_unknown_B = batch.rate_B.isnan() | batch.age_B.isnan() | (batch.sex_B == UNKNOWN_SEX)
+    has_no_sex_B = batch.sex_B.isnan() | (batch.sex_B == UNKNOWN_SEX)
+    is_unknown_B = batch.rate_B.isnan() | batch.age_B.isnan() | has_no_sex_B
     if is_told_B is not None:
         is_unknown_B = is_unknown_B & is_told_B
     if bool(is_unknown_B.any()):

@@ -47,7 +47,8 @@ class TrainingJob:
 def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> list[StageResult]:
     """Train the job's stages; rank 0 writes the twin's checkpoint, the log and the summary.
 
-    Under torchrun every rank calls this. Raises SpecificationError where the corpora do not fit.
+    Under torchrun every rank calls this. After a SIGTERM nothing is written to ``job.out``, and the
+    same job goes on. Raises SpecificationError where the corpora do not fit.
     """
     twin, corpora = check_training(job)
     digests = [str(corpus.description["digest"]) for corpus in corpora]
@@ -65,7 +66,7 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
         facts={"corpus": " ".join(digests)},
     )
     results = train_twin(inputs, job.stages)
-    if rank == 0:
+    if rank == 0 and not results[-1].was_ended:
         _finish(job, inputs, results, digests)
     return results
 

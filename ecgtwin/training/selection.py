@@ -29,13 +29,16 @@ class Selection:
         self._weights: Tensors | None = None
 
     def resume(self, step: int) -> None:
-        """Go on from what an earlier process kept; ``step`` is where training goes on."""
+        """Go on from what an earlier process kept; ``step`` is where training goes on.
+
+        The checkpoint of ``step`` is judged again: that process may have died before it was.
+        """
         kept = read_tensors(self.path) if step else None
         if kept is not None:
             self._weights, notes = kept
             self.step = int(notes.pop("step"))
             self.validation = notes
-        elif step:
+        if self.step < step:
             self.consider(step)
 
     def consider(self, step: int) -> None:

@@ -4,6 +4,8 @@ The same function runs in one process and under torchrun, on any engine.
 """
 
 import copy
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,7 @@ from ecgtwin.training.data import (
     VaeBatches,
     latent_statistics,
 )
-from ecgtwin.training.engine import Engine
+from ecgtwin.training.engine import Engine, to_device
 from ecgtwin.training.loop import TrainingSummary, resume, train
 from ecgtwin.training.meter import RunFacts
 from ecgtwin.training.metrics import Line, Reporter
@@ -40,6 +42,7 @@ from ecgtwin.twin.twin import EcgTwin
 MakeEngine = Callable[[nn.Module, TrainingSpec], Engine]
 MakeBatches = Callable[[Slice], Callable[[int], Batch]]
 VALIDATION_BATCHES = 8
+DEADLINE = "deadline.json"
 MINUTE_SHARES = {"vae": 0.2, "base_extractor": 0.1, "denoiser": 0.7}
 
 
@@ -55,6 +58,11 @@ class StageResult:
     summary: TrainingSummary
     validation: dict[str, float]
     selected_step: int
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether a SIGTERM ended the stage; it goes on where it is run again."""
+        return self.summary.stopped == "sigterm"
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,18 @@ def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[St
     """Train ``stages`` in order; ``inputs.twin`` ends with the averaged weights of each.
 
     A stage goes on from its newest checkpoint under ``inputs.folder``. With ``minutes`` each stage
-    gets its share of them and stops there. Raises SpecificationError when the corpus has too few
-    patients for a stage.
+    gets its share of them and is finished there, also for the next call: the stages after it learn
+    from it as it is. After a SIGTERM no further stage is begun: it would
+    learn from a network that is not finished. Raises SpecificationError when the corpus has too
+    few patients for a stage.
     """
     _check_rows(inputs.train_rows)
-    return [_run(name, inputs) for name in stages]
+    results: list[StageResult] = []
+    for name in stages:
+        results.append(_run(name, inputs))
+        if results[-1].was_ended:
+            break
+    return results
 
 
 def _check_rows(rows: TrainingRows) -> None:
@@ -96,7 +111,7 @@ def _check_rows(rows: TrainingRows) -> None:
 def _run(name: str, inputs: StageInputs) -> StageResult:
     prepare = {"vae": _vae, "base_extractor": _base_extractor, "denoiser": _denoiser}[name]
     objective, spec, batches, validation = prepare(inputs)
-    judge = None if validation is None else _judge(objective, validation)
+    judged = copy.deepcopy(objective)
     folder = inputs.folder / name
 
     def report(line: Line) -> None:
@@ -108,6 +123,9 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
         deadline = None if inputs.minutes is None else 60 * inputs.minutes * MINUTE_SHARES[name]
         facts = RunFacts(provenance={**inputs.facts, "recipe": spec.recipe_digest()})
         start_step = resume(engine, folder, facts=facts)
+        if start_step and start_step == _deadline_step(folder):
+            spec = spec.model_copy(update={"num_steps": start_step})
+        judge = None if validation is None else _judge(judged.to(engine.device), validation)
         selection = Selection(engine, folder, judge=judge, report=report)
         selection.resume(start_step)
         summary = train(
@@ -121,6 +139,8 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
             deadline_s=deadline,
             on_panel=selection.consider,
         )
+        if summary.stopped == "deadline" and engine.rank == 0:
+            (folder / DEADLINE).write_text(json.dumps({"step": summary.step}) + "\n")
         weights = selection.weights()
     finally:
         engine.close()
@@ -130,6 +150,14 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
     if name == "vae" and not inputs.going_on:
         _measure_latents(inputs)
     return StageResult(name, summary, selection.validation, selection.step)
+
+
+def _deadline_step(folder: Path) -> int | None:
+    """Return the step at which a deadline has finished the stage, None where none has."""
+    try:
+        return int(json.loads((folder / DEADLINE).read_text())["step"])
+    except (FileNotFoundError, json.JSONDecodeError):  # none, or killed while it was written
+        return None
 
 
 def _network(objective: nn.Module) -> nn.Module:
@@ -153,16 +181,17 @@ def _measure_latents(inputs: StageInputs) -> None:
     vae.latent_scale_C1.copy_(scale)
 
 
-def _judge(objective: nn.Module, batches: Callable[[int], Batch]) -> Judge:
-    """Return what a copy of ``objective`` finds on validation batches with given weights."""
-    judged = copy.deepcopy(objective).cpu().eval().requires_grad_(False)
+def _judge(judged: nn.Module, batches: Callable[[int], Batch]) -> Judge:
+    """Return what the objective ``judged`` finds on validation batches with given weights."""
+    judged.eval().requires_grad_(False)
+    device = next(judged.parameters()).device
 
     @torch.no_grad()
     def judge(weights: Tensors) -> dict[str, float]:
         judged.load_state_dict(weights)
         totals: dict[str, float] = {}
         for step in range(VALIDATION_BATCHES):
-            for key, value in judged(batches(step)).items():
+            for key, value in judged(to_device(batches(step), device)).items():
                 totals[key] = totals.get(key, 0.0) + float(value) / VALIDATION_BATCHES
         return totals
 
@@ -191,7 +220,7 @@ def _base_extractor(inputs: StageInputs) -> Prepared:
     spec = recipe.training
     rows = LatentRows.of(inputs.train_rows, twin)
     validation = None
-    if _has_pairs(inputs.validation_rows):
+    if _num_paired(inputs.validation_rows) > 1:  # one person has no negatives: the loss is 0
         held_out = LatentRows.of(inputs.validation_rows, twin)
         size = len(set(held_out.patients))
         validation = PairBatches(
@@ -211,7 +240,7 @@ def _denoiser(inputs: StageInputs) -> Prepared:
     spec = recipe.training
     rows = LatentRows.of(inputs.train_rows, twin)
     validation = None
-    if _has_pairs(inputs.validation_rows):
+    if _num_paired(inputs.validation_rows):
         held_out = LatentRows.of(inputs.validation_rows, twin)
         validation = DenoiserBatches(held_out, recipe, seed=spec.seed + 1, part=Slice(64, 0, 64))
     objective = DenoiserObjective(
@@ -225,8 +254,9 @@ def _denoiser(inputs: StageInputs) -> Prepared:
     )
 
 
-def _has_pairs(rows: TrainingRows) -> bool:
-    return len(rows) > len(set(rows.patients))
+def _num_paired(rows: TrainingRows) -> int:
+    """Return how many patients have two records or more."""
+    return sum(count > 1 for count in Counter(rows.patients).values())
 
 
 def parameters_of(twin: EcgTwin) -> dict[str, int]:

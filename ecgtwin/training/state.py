@@ -53,7 +53,10 @@ def write_checkpoint(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(leftover)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()  # of replace_tensors
     unfinished = folder / f"{UNFINISHED}{step:08d}"
     unfinished.mkdir()
     sizes = {}

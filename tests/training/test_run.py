@@ -1,6 +1,8 @@
 """A whole training run, tiny: from a corpus to a checkpoint, twice, and going on from it."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +84,14 @@ def test_every_network_moved_and_is_there(job, results):
     assert {line["stage"] for line in lines} == set(STAGES)
 
 
+def test_one_validation_person_alone_cannot_judge_the_base_extractor(results, corpus):
+    """Without another person there are no negatives, and every loss is 0: the first would win."""
+    validation = TrainingRows.read([Corpus(corpus)], "validation")
+    assert len(set(validation.patients)) == 1
+    (extractor,) = (result for result in results if result.stage == "base_extractor")
+    assert (extractor.validation, extractor.selected_step) == ({}, 3)
+
+
 def test_latents_of_the_training_rows_have_unit_variance(job, results, corpus):
     rows = TrainingRows.read([Corpus(corpus)], "train")
     latents = EcgTwin.load(job.out).vae.encode(torch.from_numpy(rows.samples_BLT))
@@ -94,6 +104,23 @@ def test_the_same_command_again_changes_nothing(job, results):
     again = run_training(job, rank=0)
     assert EcgTwin.load(job.out).digest == digest
     assert [result.validation for result in again] == [result.validation for result in results]
+
+
+def test_a_run_ended_by_sigterm_begins_no_other_stage_and_goes_on_to_the_same_twin(
+    job, results, tmp_path
+):
+    """Else the others learn from half a network, and the first one changes when it goes on."""
+    again = replace(job, out=str(tmp_path / "twin"), folder=tmp_path / "training")
+
+    def end(line):
+        if line["stage"] == "vae" and line["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    (ended,) = run_training(again, rank=0, show=end)
+    assert (ended.stage, ended.summary.stopped) == ("vae", "sigterm")
+    assert not Path(again.out).exists()
+    run_training(again, rank=0)
+    assert EcgTwin.load(again.out).digest == EcgTwin.load(job.out).digest
 
 
 def test_another_recipe_does_not_go_on_from_this_folder(job, results):
@@ -166,3 +193,18 @@ def test_going_on_with_one_stage_leaves_the_other_networks(job, results, tmp_pat
         assert moved == (name == "base_extractor")
     with pytest.raises(SpecificationError, match="--start-from"):
         run_training(replace(only, start_from=None, out=str(tmp_path / "no")), rank=0)
+
+
+def test_a_run_that_its_minutes_ended_is_finished(job, tmp_path):
+    brief = replace(
+        job,
+        recipe=short(load_recipe("tiny"), 100_000),
+        out=str(tmp_path / "brief"),
+        folder=tmp_path / "training",
+        minutes=0.02,
+    )
+    steps = [result.summary.step for result in run_training(brief, rank=0)]
+    digest = EcgTwin.load(brief.out).digest
+    assert max(steps) < 100_000
+    assert [result.summary.step for result in run_training(brief, rank=0)] == steps
+    assert EcgTwin.load(brief.out).digest == digest

@@ -5,6 +5,7 @@ import torch
 
 from ecgtwin.training.engine import TorchEngine
 from ecgtwin.training.selection import BEST, Selection
+from ecgtwin.training.state import UNFINISHED, write_checkpoint
 from tests.training.toy import SPEC, Toy
 
 
@@ -50,10 +51,41 @@ def test_a_restart_goes_on_with_what_was_kept(tmp_path):
     first.consider(10)
 
     set_to(engine, 2)
-    again = Selection(engine, tmp_path, judge=judge_of([0.5]), report=print)
+    again = Selection(engine, tmp_path, judge=judge_of([0.5, 0.5]), report=print)
     again.resume(20)
     again.consider(30)
     assert (again.step, again.validation, kept(again)) == (10, {"loss": 0.25}, {1})
+
+
+def test_weights_that_nobody_judged_before_the_process_died_are_judged_on_resume(tmp_path):
+    engine = toy_engine()
+    set_to(engine, 1)
+    Selection(engine, tmp_path, judge=judge_of([0.5]), report=print).consider(10)
+
+    set_to(engine, 2)  # the checkpoint of step 20 was written, and then the process died
+    again = Selection(engine, tmp_path, judge=judge_of([0.25]), report=print)
+    again.resume(20)
+    assert (again.step, again.validation, kept(again)) == (20, {"loss": 0.25}, {2})
+
+
+def test_without_validation_rows_a_resumed_run_keeps_the_newest_checkpoint(tmp_path):
+    engine = toy_engine()
+    set_to(engine, 1)
+    Selection(engine, tmp_path, judge=None, report=print).consider(10)
+    set_to(engine, 2)
+    again = Selection(engine, tmp_path, judge=None, report=print)
+    again.resume(20)
+    assert (again.step, kept(again)) == (20, {2})
+
+
+def test_a_process_killed_while_it_wrote_the_best_leaves_nothing_in_the_way(tmp_path):
+    engine = toy_engine()
+    Selection(engine, tmp_path, judge=None, report=print).consider(1)
+    leftover = tmp_path / f"{UNFINISHED}{BEST}"
+    leftover.write_bytes(b"half")
+    write_checkpoint(tmp_path, engine.state(), step=2, facts={}, keep=1)
+    assert not leftover.exists()
+    assert (tmp_path / BEST).exists()
 
 
 def test_a_new_run_does_not_take_over_an_old_best(tmp_path):
