@@ -12,6 +12,7 @@ import numpy as np
 
 from ecgtwin.errors import CommitConflictError, SpecificationError
 from ecgtwin.generation.references import ReferenceRecords
+from ecgtwin.generation.texts import load_twin
 from ecgtwin.plots.attention_map import draw_attention
 from ecgtwin.plots.ecg_paper import draw_side_by_side, draw_twelve_leads
 from ecgtwin.plots.report import SYNTHETIC
@@ -22,7 +23,7 @@ from ecgtwin.spec.condition import CardiacCondition, Statement
 from ecgtwin.spec.edit import EditSpec, edited_condition
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.store.commit import put_new
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.objects import join, object_exists, read_object
 from ecgtwin.store.reader import Corpus
 from ecgtwin.twin.editing import Edited, recording_sampling
 from ecgtwin.twin.persons import Reference, Samples, prepared_samples
@@ -86,11 +87,12 @@ def write_edit(job: EditJob, out: str) -> EditSummary:
     Raises SpecificationError for an edit that cannot be made and CommitConflictError where ``out``
     holds another one; nothing is written then.
     """
+    _check_vacant(out)
     corpus = Corpus(job.corpus)
     reference = row_reference(corpus, job.row)
     condition = _condition(reference.condition, job.heart_rate_bpm)
     after = edited_condition(condition, job.edits).condition
-    twin = EcgTwin.load(job.checkpoint)
+    twin = load_twin(job.checkpoint, texts_at=job.corpus)
     sampling = _sampling(twin, job)
     twin.sampler(sampling)
     asked = {
@@ -173,6 +175,13 @@ def _stored(out: str) -> dict[str, Any] | None:
         raise CommitConflictError(
             f"{name} is not the description of an edit; choose another folder"
         ) from None
+
+
+def _check_vacant(out: str) -> None:
+    """Raise CommitConflictError where the pictures would lie inside something else."""
+    for kind, name in (("corpus", "corpus"), ("cohort", "cohort"), ("checkpoint", "twin")):
+        if object_exists(join(out, f"{name}.json")):
+            raise CommitConflictError(f"{out} holds a {kind}; choose another folder")
 
 
 def _check_same(found: dict[str, Any], asked: dict[str, Any], out: str) -> None:

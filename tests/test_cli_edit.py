@@ -166,6 +166,7 @@ def test_what_was_cut_short_is_finished(edit):
         (ADD, {"corpus": "nowhere"}, ["nowhere holds no cohort or corpus"]),
         (ADD, {"checkpoint": "nowhere"}, ["checkpoint 'nowhere'", "tiny"]),
         (ADD, {"out": "s3:/x"}, ["s3:/x", "s3://bucket/folder"]),
+        (ADD, {"out": ""}, ["empty URL"]),
     ],
     ids=str,
 )
@@ -196,6 +197,15 @@ def test_what_stands_in_the_way_is_left_alone(edit):
         assert code == 2
         assert part in err
     assert contents() == before
+
+
+def test_pictures_are_not_put_into_a_corpus_or_a_checkpoint(made, edit):
+    before = contents(made)
+    for name, kind in (("corpus", "corpus"), ("twin", "checkpoint")):
+        code, err, _ = edit(*ADD, out=made / name)
+        assert code == 2
+        assert f"holds a {kind}; choose another folder" in err
+    assert contents(made) == before
 
 
 def test_a_statement_that_nobody_has_is_pointed_out(edit):

@@ -18,7 +18,7 @@ _STAGES = ("vae", "base_extractor", "denoiser")
 def add_train(commands: "Commands") -> None:
     """Add ``train`` to the command line."""
     train = commands.add_parser("train", help="train all three networks on one or more corpora")
-    train.add_argument("recipe", help="a recipe file, or the name of a built-in one (tiny)")
+    train.add_argument("recipe", help="a recipe file, or a built-in one: tiny, tiny-continue")
     train.add_argument("--corpus", action="append", required=True, help="may be given repeatedly")
     train.add_argument("--out", required=True, help="the checkpoint: a new folder or s3:// URL")
     train.add_argument("--folder", required=True, type=Path, help="logs and training checkpoints")

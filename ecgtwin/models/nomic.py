@@ -164,8 +164,9 @@ def _fetch(revision: str) -> Path:
 def _check_folder(folder: Path, *, width: int) -> None:
     missing = [name for name in FILES[:3] if not (folder / name).is_file()]
     if missing:
+        found = f"lacks {', '.join(missing)}" if folder.is_dir() else "does not exist"
         raise EncoderError(
-            f"text encoder folder {folder} lacks {', '.join(missing)}; give the folder that a "
+            f"text encoder folder {folder} {found}; give the folder that a "
             f"download of {MODEL} made (docs/text-encoders.md)"
         )
     try:

@@ -148,7 +148,8 @@ def _paper(top_mm: float, bottom_mm: float, width_mm: float) -> str:
 def _strip(name: str, share: Floats, y_mm: float, duration_s: float) -> str:
     least, most = float(share.min()), float(share.max())
     spread = max(most - least, LEAST_SPAN)
-    depth = 0.5 + (share - (least + most) / 2) / spread
+    middle = max((least + most) / 2, spread / 2)  # no share at all is the lightest, not a half
+    depth = 0.5 + (share - middle) / spread
     cell_mm = duration_s * MM_PER_S / len(share)
     top_mm = y_mm + NAME_MM
     cells = "".join(

@@ -19,6 +19,8 @@ PARALLEL_READS = 8
 
 def join(url: str, *parts: str) -> str:
     """Return ``url`` with ``parts`` appended, one slash between."""
+    if not url:
+        raise StoreError("an empty URL names no place; write a folder or s3://bucket/folder")
     base = url.rstrip("/")
     if "://" in url and "://" not in base:
         raise StoreError(f"{url} names no bucket or folder; write s3://bucket/folder")

@@ -88,7 +88,27 @@ def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Corpus]]:
             f"{job.out} holds a checkpoint that was not trained in {job.folder}; nothing was "
             "changed: choose another --out, or the --folder of that training"
         )
+    _check_finished(job, corpora)
     return twin, corpora
+
+
+def _check_finished(job: TrainingJob, corpora: Sequence[Corpus]) -> None:
+    """Raise SpecificationError where ``folder`` finished another training into ``out``."""
+    summary = job.folder / "summary.json"
+    if not summary.exists() or not object_exists(join(job.out, "twin.json")):
+        return
+    found = json.loads(summary.read_text())
+    pairs = {
+        "--stages": (sorted(found["stages"]), sorted(job.stages)),
+        "--corpus": (found["corpora"], [corpus.description["digest"] for corpus in corpora]),
+        "--start-from": (found["start_from"], job.start_from),
+    }
+    differing = [name for name, (there, asked) in pairs.items() if there != asked]
+    if differing:
+        raise SpecificationError(
+            f"{job.out} holds the checkpoint of a finished training in {job.folder} with other "
+            f"{', '.join(differing)}; nothing was changed: choose another --out and --folder"
+        )
 
 
 def _start(job: TrainingJob) -> EcgTwin:

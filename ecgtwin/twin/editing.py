@@ -65,7 +65,13 @@ class Edited:
 
 def edit_spec(edits: EditSpec | Sequence[Edit]) -> EditSpec:
     """Return ``edits`` as a specification; a bare sequence takes its defaults."""
-    return edits if isinstance(edits, EditSpec) else EditSpec(edits=tuple(edits))
+    if isinstance(edits, EditSpec):
+        return edits
+    if not isinstance(edits, Sequence) or isinstance(edits, str):
+        raise SpecificationError(
+            f"edits: found {type(edits).__name__}; give a list of edits, or an EditSpec"
+        )
+    return EditSpec.parse({"edits": list(edits)}, origin="edit")
 
 
 @torch.no_grad()
@@ -126,6 +132,12 @@ def edit_recordings(
 
     The source rows are held on the inverted trajectory, so they end where they began.
     """
+    for one in references:
+        if not isinstance(one, Reference):
+            raise SpecificationError(
+                f"a recording to edit is {type(one).__name__}; give a Reference (a record and its "
+                "condition)"
+            )
     chosen = sampling or recording_sampling(twin)
     sampler = twin.sampler(chosen)
     conditions = [one.condition for one in references]

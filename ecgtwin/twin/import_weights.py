@@ -134,8 +134,15 @@ def _translated(
     for name, file in read.items():
         network = twin.get_submodule(name) if name in NETWORKS else untrained(name)
         ours, table = network.state_dict(), tables[name]
-        found = _faults(file.state, table.wanted(ours))
-        if found:
+        wanted = table.wanted(ours)
+        found = _faults(file.state, wanted)
+        fitting = len(wanted.keys() & file.state.keys())
+        if 2 * fitting < len(wanted):
+            faults.append(
+                f"{file.name} is not the published {name}: it has {fitting} of the {len(wanted)} "
+                f"tensors of that network, and begins with {next(iter(file.state))}"
+            )
+        elif found:
             faults.append(f"{file.name} is not the published {name} ({len(found)} faults):")
             faults += [f"{file.name}: {fault}" for fault in found]
         else:

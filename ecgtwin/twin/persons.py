@@ -39,6 +39,8 @@ def prepared_samples(twin: "EcgTwin", records: Sequence[EcgRecord]) -> Samples:
     """
     prepared = []
     for record in records:
+        if not isinstance(record, EcgRecord):
+            raise RecordError(f"a recording is {type(record).__name__}; give an EcgRecord")
         try:
             prepared.append(
                 usable_samples(record, to_hz=twin.sampling_rate_hz, num_samples=twin.num_samples)
@@ -96,6 +98,8 @@ def _references(twin: "EcgTwin", person: Person) -> list[Reference]:
                 f"a base vector has shape {person.shape}; ({width},) is needed, one person at a "
                 "time"
             )
+        if not np.isfinite(person).all():
+            raise SpecificationError("a base vector has values that are no finite numbers")
         return []
     if isinstance(person, EcgRecord) or not all(isinstance(one, Reference) for one in person):
         raise SpecificationError(

@@ -84,9 +84,14 @@ def array_digest(values: Samples) -> str:
 def check_lengths(
     persons: Sequence[Person], conditions: Sequence[CardiacCondition], seeds: Sequence[int]
 ) -> None:
-    """Raise SpecificationError where there is not one condition and one seed per person."""
+    """Raise SpecificationError unless there is one condition and one seed per person."""
     if not len(persons) == len(conditions) == len(seeds) or not len(persons):
         raise SpecificationError(
             f"{len(persons)} persons, {len(conditions)} conditions and {len(seeds)} seeds; give "
             "as many of each, at least one"
         )
+    for place, condition in enumerate(conditions):
+        if not isinstance(condition, CardiacCondition):
+            raise SpecificationError(
+                f"condition {place} is {type(condition).__name__}; give a CardiacCondition"
+            )

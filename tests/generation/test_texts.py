@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from ecgtwin.edit_folder import EditJob, write_edit
 from ecgtwin.errors import EcgTwinError
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.models.text_encoder import needed_identity
+from ecgtwin.spec.condition import Statement
+from ecgtwin.spec.edit import Add, EditSpec
 from ecgtwin.spec.model import TextSpec
 from ecgtwin.store.reader import Cohort
 from ecgtwin.store.text_table import put_text_vectors, read_text_vectors
@@ -42,6 +45,14 @@ def test_workers_take_the_vectors_that_the_driver_put_beside_the_plan(urls):
     assert not summary.failures
     assert len(Cohort(urls[1])) == summary.num_rows > 0
     assert read_text_vectors(urls[1], IDENTITY).keys() >= set(TEXTS)
+
+
+def test_an_edit_takes_the_vectors_that_lie_beside_the_corpus(urls):
+    folder, _ = urls
+    edits = EditSpec(edits=(Add(statement=Statement(code="atrial fibrillation")),))
+    job = EditJob(str(folder / "twin"), str(folder / "corpus"), 0, edits)
+    summary = write_edit(job, str(folder / "edit"))
+    assert "edit.json" in summary.names
 
 
 def test_a_statement_that_nobody_embedded_is_refused_before_any_worker(urls):

@@ -77,6 +77,12 @@ def test_an_even_share_is_not_blown_up():
     assert "100.0 % everywhere" in words(drawn(np.ones((16, 1)), ["alone"]))
 
 
+def test_a_silenced_statement_is_drawn_in_the_lightest_shade():
+    silenced = np.stack([np.zeros(16), np.linspace(0.0, 1.0, 16)], axis=1)
+    nothing, rising = strips(drawn(silenced, ["silenced", "rising"]))
+    assert {darkness(cell) for cell in nothing} == {darkness(rising[0])}
+
+
 def test_the_marker_stands_beside_the_title():
     plain, marked = (drawn(np.ones((4, 1)), ["a"], marker=marker) for marker in ("", "SYNTHETIC"))
     assert "SYNTHETIC" in words(marked)

@@ -28,6 +28,12 @@ def test_a_bucket_must_be_named():
         list_names("s3:///folder")
 
 
+def test_an_empty_url_is_no_place():
+    """It would be the root of the disk."""
+    with pytest.raises(StoreError, match="empty URL"):
+        join("", "twin.json")
+
+
 def test_a_file_in_the_way_is_said_in_one_line(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     for request in (put_new, replace_object):

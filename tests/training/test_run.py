@@ -191,6 +191,10 @@ def test_going_on_with_one_stage_leaves_the_other_networks(job, results, tmp_pat
         )
         moved = any(not torch.equal(old, new) for old, new in pairs)
         assert moved == (name == "base_extractor")
+    log = (only.folder / "log.jsonl").read_bytes()
+    with pytest.raises(SpecificationError, match=r"finished training .* with other --stages;"):
+        run_training(replace(only, stages=("vae",)), rank=0)
+    assert (only.folder / "log.jsonl").read_bytes() == log
     with pytest.raises(SpecificationError, match="--start-from"):
         run_training(replace(only, start_from=None, out=str(tmp_path / "no")), rank=0)
 

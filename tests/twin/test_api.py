@@ -162,9 +162,14 @@ def test_who_a_person_is_and_how_many_are_checked(twin):
         ([], "without any reference"),
         (one.record, "a person is EcgRecord"),
         ([one, one.record], "give a Reference"),
+        (np.full(8, np.nan, np.float32), "no finite numbers"),
     ):
         with pytest.raises(SpecificationError, match=said):
             twin.generate(person, AFIB)
+    with pytest.raises(SpecificationError, match="condition 0 is str; give a CardiacCondition"):
+        twin.generate(one, "atrial fibrillation")
+    with pytest.raises(RecordError, match="a recording is Reference; give an EcgRecord"):
+        twin.base_vector(one, AFIB)
     with pytest.raises(SpecificationError, match="2 persons, 1 conditions and 1 seeds"):
         twin.generate_many([one, one], [AFIB], [0])
     with pytest.raises(SpecificationError, match="at least one"):

@@ -72,7 +72,7 @@ def test_what_is_embedded_needs_no_encoder_and_the_rest_says_which(
     direct = NomicEncoder.load(spec, folder=folder)
     assert encoder.identity == needed_identity(spec)
     assert np.array_equal(encoder.encode(TEXTS), direct.encode(TEXTS))
-    with pytest.raises(EncoderError, match=r"'unheard of'.*nowhere lacks"):
+    with pytest.raises(EncoderError, match=r"'unheard of'.*nowhere does not exist"):
         encoder.encode(["unheard of"])
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     assert np.array_equal(encoder.encode(["unheard of"]), direct.encode(["unheard of"]))
@@ -104,7 +104,7 @@ def test_the_command_embeds_for_a_preset(corpus, tmp_path, capsys):
 
 
 def test_the_command_tells_a_mistake_in_one_line(corpus, folder, tmp_path, capsys):
-    for wrong, told in ((folder, "needed is"), (tmp_path / "nowhere", "nowhere lacks config.json")):
+    for wrong, told in ((folder, "needed is"), (tmp_path / "nowhere", "nowhere does not exist")):
         assert main(["corpus", "embed", corpus, "--nomic", str(wrong)]) == 2
         error = capsys.readouterr().err
         assert told in error

@@ -153,6 +153,11 @@ def test_what_cannot_be_edited_is_refused(twin):
     state = condition(SINUS)
     with pytest.raises(SpecificationError, match=f"no statement '{LBBB}'; it has '{SINUS}'"):
         twin.edit(person(twin), state, [Replace(statement=LBBB, by=AFIB)])
+    for edits, said in (([], "at least 1"), (SAME, "give a list of edits"), (["x"], "edits.0")):
+        with pytest.raises(SpecificationError, match=said):
+            twin.edit(person(twin), state, edits)
+    with pytest.raises(SpecificationError, match="a recording to edit is ndarray"):
+        twin.edit_recording(person(twin), [SAME])
     late = EditSpec(edits=(SAME,), start_time=0.05)
     with pytest.raises(SpecificationError, match=r"below 0\.25, where the last of 4 steps starts"):
         twin.edit(person(twin), state, late, sampling=GUIDED)

@@ -227,6 +227,16 @@ def test_every_fault_of_every_file_is_told_and_nothing_written(source, parity, t
     ]
 
 
+def test_a_file_under_another_ones_name_is_told_in_one_line(source, parity, tmp_path):
+    swapped = linked(source, tmp_path / "swapped", without=("ibe_model.pth",))
+    torch.save(filled_state("dit_ecgtwin", 1, parity), swapped / "ibe_model.pth")
+    with pytest.raises(CheckpointError) as caught:
+        import_weights(str(swapped), str(tmp_path / "twin"))
+    line, advice = str(caught.value).splitlines()
+    assert "ibe_model.pth is not the published base_extractor: it has 2 of the 66 tensors" in line
+    assert advice.startswith("nothing was written")
+
+
 def test_the_unet_is_taken_where_it_is_asked_for_or_alone(source, parity, place, tmp_path, stored):
     folder = linked(source, tmp_path / "both", without=("ECG_CLIP_best.pth", "clf_best.pth"))
     write_files(folder, parity, ("unet_ecgtwin",))
