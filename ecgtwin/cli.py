@@ -187,6 +187,7 @@ def _spec_check(arguments: argparse.Namespace) -> int:
 
     spec = CohortSpec.from_yaml(arguments.path)
     print(f"{arguments.path}: valid; digest of what it makes {spec.bytes_digest()}")
+    print("corpus and checkpoint were not read: `ecgtwin generate --dry-run` does", file=sys.stderr)
     return 0
 
 

@@ -14,7 +14,7 @@ from ecgtwin.errors import CommitConflictError, SpecificationError
 from ecgtwin.generation.references import ReferenceRecords
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.plots.attention_map import draw_attention
-from ecgtwin.plots.ecg_paper import draw_side_by_side, draw_twelve_leads
+from ecgtwin.plots.ecg_paper import draw_strips, draw_twelve_leads
 from ecgtwin.plots.report import SYNTHETIC
 from ecgtwin.signals.beats import Measurement, measure
 from ecgtwin.signals.leads import LEADS
@@ -30,7 +30,8 @@ from ecgtwin.twin.persons import Reference, Samples, prepared_samples
 from ecgtwin.twin.twin import EcgTwin
 
 DESCRIPTION = "edit.json"  # written last: with it the folder is whole
-SHOWN_LEADS = ("II", "V1", "V5")
+NORMAL = "normal ecg"
+SINUS_RHYTHMS = ("sinus rhythm", "sinus bradycardia", "sinus tachycardia", "sinus arrhythmia")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def write_edit(job: EditJob, out: str) -> EditSummary:
         "start_level": job.edits.start_level,
         "sampling": sampling.model_dump(mode="json"),
     }
-    notes = tuple(_unheard(corpus, after))
+    notes = (*_unheard(corpus, after), *_contradicted(after))
     stored = _stored(out)
     if stored is not None:
         _check_same(stored["asked"], asked, out)
@@ -185,7 +186,12 @@ def _check_vacant(out: str) -> None:
 
 
 def _check_same(found: dict[str, Any], asked: dict[str, Any], out: str) -> None:
-    differing = [key for key, value in asked.items() if found.get(key) != value]
+    named_by_digest = {"checkpoint", "corpus"}  # one place may be written in several ways
+    differing = [
+        key
+        for key, value in asked.items()
+        if key not in named_by_digest and found.get(key) != value
+    ]
     if differing:
         raise CommitConflictError(
             f"{out} holds another edit (other {', '.join(differing)}); choose another folder, or "
@@ -203,6 +209,17 @@ def _unheard(corpus: Corpus, condition: CardiacCondition) -> Iterator[str]:
                 f"no record of {corpus.url} has {statement.code!r}, so the networks may never have "
                 f"seen it; the nearest it has are {', '.join(map(repr, near))}"
             )
+
+
+def _contradicted(condition: CardiacCondition) -> Iterator[str]:
+    """Yield a note where a report calls the ECG normal and names a finding beside."""
+    codes = [line.code for line in condition.statements if line.certainty != "negated"]
+    findings = [code for code in codes if code not in (NORMAL, *SINUS_RHYTHMS)]
+    if NORMAL in codes and findings:
+        yield (
+            f"the report says {NORMAL!r} beside {findings[0]!r} and the networks are told both, so "
+            f"the finding may be slight; --replace {NORMAL!r} to have it plain"
+        )
 
 
 def _check_free(out: str, files: dict[str, bytes]) -> None:
@@ -227,15 +244,15 @@ def _pictures(
     drawn = {
         "source.svg": _twelve(found.source, "Before the edit", condition),
         "edited.svg": _twelve(found.edited, "After the edit", after),
-        "before-after.svg": draw_side_by_side(
+        "before-after.svg": draw_strips(
             [
-                (recording_mv, "the recording"),
-                (found.source.samples_mv, f"before: {before_report}"),
-                (found.edited.samples_mv, f"after: {after_report}"),
+                (recording_mv, "recording in the corpus"),
+                (found.source.samples_mv, "before (synthetic)"),
+                (found.edited.samples_mv, "after (synthetic)"),
             ],
             sampling_rate_hz=rate_hz,
-            leads=SHOWN_LEADS,
             title="One ECG before and after an edit of its report",
+            subtitle=f"Before: {before_report}. After: {after_report}.",
             marker=SYNTHETIC,
         ),
     }

@@ -117,13 +117,15 @@ def arrays_in(folder):
         return arrays["source_mv"], arrays["edited_mv"]
 
 
-def test_twice_is_once_and_another_edit_is_refused(edit):
+def test_twice_is_once_and_another_edit_is_refused(made, edit):
     assert edit(*ADD)[0] == 0
     before = contents()
     code, err, out = edit(*ADD)
     assert code == 0
     assert "out holds this edit already" in err
     assert "out/edited.svg" in out
+    code, err, _ = edit(*ADD, corpus=made / "." / "twin" / ".." / "corpus")
+    assert code == 0, err  # the same corpus by another path
     code, err, _ = edit(*ADD, "--seed", 9)
     assert code == 2
     assert err == (
@@ -239,3 +241,11 @@ def test_ctrl_c_leaves_nothing_and_the_same_command_does_it(made, edit, tmp_path
     assert "Traceback" not in err
     assert not contents()
     assert edit(*ADD)[0] == 0
+
+
+def test_a_finding_in_a_normal_report_is_noted(edit):
+    words = ["--replace", "sinus rhythm=normal ecg", "--add", "left bundle branch block"]
+    code, err, _ = edit(*words)
+    assert code == 0
+    assert "the report says 'normal ecg' beside 'left bundle branch block'" in err
+    assert "normal ecg" not in edit(*ADD, out="plain")[1]

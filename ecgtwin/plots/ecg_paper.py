@@ -1,7 +1,7 @@
 """Twelve leads on ECG paper, 25 mm/s and 10 mm/mV: SVG text whose user unit is a millimetre."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,34 @@ def draw_side_by_side(
         note=_sampling_note(sampling_rate_hz) + "   each column begins at its own second 0",
         label=title or "ECGs side by side",
         captions=[caption for _, caption in panels[:NUM_COLUMNS]],
+    )
+
+
+def draw_strips(
+    panels: Sequence[tuple[Floats, str]],
+    *,
+    sampling_rate_hz: float,
+    leads: Sequence[str] = ("II", "V1"),
+    title: str = "",
+    subtitle: str = "",
+    marker: str = "",
+) -> str:
+    """Return one SVG with ten seconds of ``leads``, each recording's below the other's.
+
+    ``panels`` are (samples_mv (12, time), name) pairs; all strips share one time axis, so that
+    beats can be compared from row to row.
+    """
+    drawable = [(*_drawable(samples_mv, sampling_rate_hz), name) for samples_mv, name in panels]
+    strips: list[Strip] = []
+    for lead in leads:
+        for time_s, drawn, name in drawable:
+            strip = _cut(lead, len(strips), 0, time_s, drawn, duration_s=PAPER_S)
+            strips.append(replace(strip, lead=f"{lead}, {name}"))
+    return _drawing(
+        strips,
+        heading=_heading(title, subtitle, (), marker),
+        note=_sampling_note(sampling_rate_hz),
+        label=title or "ECG strips",
     )
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ecgtwin.plots.ecg_paper import draw_side_by_side, draw_twelve_leads
+from ecgtwin.plots.ecg_paper import draw_side_by_side, draw_strips, draw_twelve_leads
 from ecgtwin.signals.leads import LEADS
 
 RATE = 500.0
@@ -195,3 +195,22 @@ def test_side_by_side_puts_each_recording_in_its_column():
     heights = [line[0, 1] - line[:, 1].min() for line in spikes]
     assert heights == pytest.approx([5.0, 10.0, 15.0, 20.0])
     assert {f"State {column}" for column in range(4)} <= {n.text for n in root.iter(f"{SVG}text")}
+
+
+def test_strips_stand_below_each_other_on_one_time_axis():
+    panels = []
+    for place in range(3):
+        samples = quiet()
+        samples[LEADS.index("V1"), 4000] = 0.5 + 0.5 * place  # at 8 s, beyond a short panel
+        panels.append((samples, f"recording {place}"))
+    root = parsed(draw_strips(panels, sampling_rate_hz=RATE, leads=("II", "V1")))
+    drawn = traces(root)
+    assert [lead for lead, _ in drawn] == [
+        f"{lead}, recording {place}" for lead in ("II", "V1") for place in range(3)
+    ]
+    spikes = [line for lead, line in drawn if lead.startswith("V1")]
+    assert len({line[line[:, 1].argmin(), 0] for line in spikes}) == 1
+    heights = [line[0, 1] - line[:, 1].min() for line in spikes]
+    assert heights == pytest.approx([5.0, 10.0, 15.0])
+    zeros = [line[0, 1] for _, line in drawn]
+    assert zeros == sorted(zeros)
