@@ -18,7 +18,7 @@ from ecgtwin.spec.model import TwinSpec
 from ecgtwin.spec.presets import preset
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.objects import join, read_object
-from ecgtwin.twin.checkpoint import NETWORKS, bytes_digest, encode_checkpoint
+from ecgtwin.twin.checkpoint import NETWORKS, SHIPPED, bytes_digest, encode_checkpoint
 from ecgtwin.twin.evaluation_networks import SPECS, encode_network, path_of, untrained
 from ecgtwin.twin.key_table import KeyTable, Wanted
 from ecgtwin.twin.published_files import FILES, PublishedFile, find_files, needed, read_file
@@ -195,6 +195,10 @@ def _provenance(read: Mapping[str, PublishedFile]) -> dict[str, object]:
 
 
 def _check_vacant(url: str) -> None:
+    if url in SHIPPED:
+        raise CheckpointError(
+            f"{url!r} is the name of shipped weights and would be loaded as those; write ./{url}"
+        )
     for kind in ("corpus", "cohort"):
         if _stored(join(url, f"{kind}.json")) is not None:
             raise CommitConflictError(f"{url} holds a {kind}; choose another URL")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,6 +91,9 @@ def check_lengths(
             f"{len(persons)} persons, {len(conditions)} conditions and {len(seeds)} seeds; give "
             "as many of each, at least one"
         )
+    for seed in seeds:
+        if not isinstance(seed, Integral) or seed < 0:
+            raise SpecificationError(f"a seed is a whole number of at least 0 (found {seed!r})")
     for place, condition in enumerate(conditions):
         if not isinstance(condition, CardiacCondition):
             raise SpecificationError(

@@ -187,6 +187,8 @@ class EcgTwin(nn.Module):
 
         Raises SpecificationError where these networks cannot be sampled so.
         """
+        if not isinstance(sampling, SamplingSpec):
+            raise SpecificationError(f"sampling is {type(sampling).__name__}; give a SamplingSpec")
         if sampling.guidance_scale != 1 and self.spec.denoiser.tokens.kind == "published":
             raise SpecificationError(
                 f"sampling.guidance_scale: {sampling.guidance_scale:g} asks for guidance, and "

@@ -174,3 +174,8 @@ def test_who_a_person_is_and_how_many_are_checked(twin):
         twin.generate_many([one, one], [AFIB], [0])
     with pytest.raises(SpecificationError, match="at least one"):
         twin.generate_many([], [], [])
+    for seed in (-1, 1.5):
+        with pytest.raises(SpecificationError, match="a seed is a whole number"):
+            twin.generate(one, AFIB, seed=seed)
+    with pytest.raises(SpecificationError, match="sampling is dict; give a SamplingSpec"):
+        twin.generate(one, AFIB, sampling={"num_steps": 2})

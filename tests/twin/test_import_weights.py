@@ -195,6 +195,8 @@ def test_a_folder_that_holds_a_corpus_is_no_place(source, tmp_path):
     with pytest.raises(CommitConflictError, match="holds a corpus; choose another URL"):
         import_weights(str(source), str(tmp_path))
     assert names_in(tmp_path) == ["corpus.json"]
+    with pytest.raises(CheckpointError, match=r"name of shipped weights.*write \./tiny"):
+        import_weights(str(source), "tiny")
 
 
 def test_every_fault_of_every_file_is_told_and_nothing_written(source, parity, tmp_path):
