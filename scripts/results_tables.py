@@ -129,12 +129,25 @@ def starts() -> str:
     return _table(lines, result)
 
 
+def inversion() -> str:
+    """What inverting and regenerating adds to the error of the VAE."""
+    result = _read("inversion")
+    lines = [
+        "| PTB-XL recordings | error of the VAE alone, mV | added by inversion | at worst |",
+        "|--:|---|---|--:|",
+        f"| {result['recordings']} | {_interval(result['vae_error_mv'], '.3f')} "
+        f"| {_interval(result['added_share'], '.3%')} | {result['worst_added_share']:.2%} |",
+    ]
+    return _table(lines, result)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "references": references,
     "edits": edits,
     "edit-rhythm": rhythm,
     "edit-recordings": recordings,
     "edit-starts": starts,
+    "inversion": inversion,
 }
 
 

@@ -4,6 +4,7 @@ A sampler is a row of steps from noise to data. It is given a prediction, ``(noi
 time (B,)) -> (B, C, F)``, and whatever noise its steps take, so that it holds no random state.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -107,16 +108,15 @@ def undo(
 
 
 @dataclass(frozen=True, slots=True)
-class EulerSampler:
-    """First order along a rectified flow: one evaluation a step."""
+class _FlowSampler(ABC):
+    """What the steps along a rectified flow share."""
 
     times: tuple[float, ...]
     is_stochastic: bool = False
 
+    @abstractmethod
     def step(self, index: int, predict: Predict, x: Tensor, noise: Tensor | None) -> Tensor:
         """Return (B, C, F) after step ``index``."""
-        now, then = self.times[index : index + 2]
-        return x + (then - now) * predict(x, everywhere(x, now))
 
     def un_step(
         self, index: int, predict: Predict, x_after: Tensor, *, num_iterations: int
@@ -130,12 +130,17 @@ class EulerSampler:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HeunSampler:
-    """Second order along a rectified flow (Heun's method): two evaluations a step."""
+class EulerSampler(_FlowSampler):
+    """First order along a rectified flow: one evaluation a step."""
 
-    times: tuple[float, ...]
-    is_stochastic: bool = False
+    def step(self, index: int, predict: Predict, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Return (B, C, F) after step ``index``."""
+        now, then = self.times[index : index + 2]
+        return x + (then - now) * predict(x, everywhere(x, now))
+
+
+class HeunSampler(_FlowSampler):
+    """Second order along a rectified flow (Heun's method): two evaluations a step."""
 
     def step(self, index: int, predict: Predict, x: Tensor, noise: Tensor | None) -> Tensor:
         """Return (B, C, F) after step ``index``."""
@@ -143,14 +148,3 @@ class HeunSampler:
         slope = predict(x, everywhere(x, now))
         ahead = predict(x + (then - now) * slope, everywhere(x, then))
         return x + (then - now) * (slope + ahead) / 2
-
-    def un_step(
-        self, index: int, predict: Predict, x_after: Tensor, *, num_iterations: int
-    ) -> Tensor:
-        """Return the (B, C, F) that step ``index`` leads to ``x_after``."""
-        return undo(
-            lambda x: self.step(index, predict, x, None),
-            x_after,
-            slope=1.0,
-            num_iterations=num_iterations,
-        )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from ecgtwin.spec.base import Spec, branch
-from ecgtwin.spec.process import DdpmSpec, FlowSpec, Process
+from ecgtwin.spec.process import FlowSpec, Process
 from ecgtwin.spec.sampling import PROCESS_OF, SamplingSpec
 
 EIGHT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -203,18 +203,3 @@ class TwinSpec(Spec):
                 f"{self.process.kind!r}"
             )
         return self
-
-
-__all__ = [
-    "AdaXSpec",
-    "BaseExtractorSpec",
-    "DdpmSpec",
-    "DiTSpec",
-    "FlowSpec",
-    "PublishedVaeSpec",
-    "TextSpec",
-    "TokenSpec",
-    "TwinSpec",
-    "UNetSpec",
-    "VaeSpec",
-]

@@ -11,8 +11,9 @@ from ecgtwin.errors import SpecificationError
 from ecgtwin.models.build import build_denoiser
 from ecgtwin.models.condition_tokens import ConditionBatch
 from ecgtwin.models.unet import UNet
-from ecgtwin.spec.model import FlowSpec, TokenSpec, UNetSpec
+from ecgtwin.spec.model import TokenSpec, UNetSpec
 from ecgtwin.spec.presets import preset
+from ecgtwin.spec.process import FlowSpec
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.twin.published_keys import UNET
 from tests.models.published import digest, filled_state
