@@ -3,13 +3,13 @@
 import csv
 from pathlib import Path
 
-from ecgtwin.sources.statements import statement_table
+from ecgtwin.sources.statements import canonical_codes
 from ecgtwin.spec.condition import Statement
 
 
 def every_statement(real_data: Path) -> list[str]:
     """Return the distinct canonical codes, sorted."""
-    found = {code for table in ("scp", "snomed") for code in statement_table(table).values()}
+    found = set(canonical_codes())
     for path in sorted((real_data / "vocabulary").glob("*.csv")):
         with path.open(encoding="utf-8-sig", newline="") as file:
             found |= {row["Dx"] for row in csv.DictReader(file)}

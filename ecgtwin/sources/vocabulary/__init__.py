@@ -1,0 +1,1 @@
+"""The words of reports: tables of wordings, and how a text is read by them."""
