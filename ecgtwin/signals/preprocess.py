@@ -1,87 +1,95 @@
-"""From a recording to model samples: fill gaps, resample, crop. Pure functions, in pipeline order.
+"""From a recording to model samples: fill gaps, filter, resample, crop. In pipeline order.
 
-All of them are linear in the leads, so the limb-lead identities survive.
+All of it is linear in the leads (but which gaps are filled), so the limb-lead identities survive.
 """
 
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
+from scipy import signal as scipy_signal
 
 from ecgtwin.errors import RecordError
+from ecgtwin.signals.filters import remove_baseline as remove_baseline
+from ecgtwin.signals.filters import remove_mains
+from ecgtwin.signals.gaps import filled, gap_faults
 from ecgtwin.signals.leads import LEADS
+from ecgtwin.signals.resampling import polyphase
+from ecgtwin.spec.ingest import SignalSpec
 
-MAX_GAP_S = 0.04  # a longer gap could hide a Q wave
-MAX_GAP_SHARE = 0.01
+_USUAL = SignalSpec()
 
 
-def fill_gaps(samples_mv: NDArray[np.floating], *, sampling_rate_hz: float) -> NDArray[np.float64]:
+def fill_gaps(
+    samples_mv: NDArray[np.floating], *, sampling_rate_hz: float, signal: SignalSpec = _USUAL
+) -> NDArray[np.floating]:
     """Return (lead, time) samples with short runs of NaN or infinity interpolated linearly.
 
-    A gap at either end takes the nearest value. Raises RecordError naming the lead when a gap is
-    longer than 40 ms or more than 1 % of a lead is missing.
+    A gap at either end takes the nearest value. Raises RecordError naming the leads with a gap
+    longer than ``max_gap_s``, or of which more than ``max_gap_share`` is missing.
     """
-    filled = np.array(samples_mv, dtype=np.float64)
-    missing = ~np.isfinite(filled)
-    for position in np.flatnonzero(missing.any(axis=1)):
-        name = LEADS[position] if len(filled) == len(LEADS) else f"number {position}"
-        _check_gaps(missing[position], name, sampling_rate_hz)
-        known = np.flatnonzero(~missing[position])
-        gap = np.flatnonzero(missing[position])
-        filled[position, gap] = np.interp(gap, known, filled[position, known])
-    return filled
+    missing = ~np.isfinite(samples_mv)
+    if not missing.any():
+        return samples_mv
+    names = LEADS if len(samples_mv) == len(LEADS) else [str(row) for row in range(len(samples_mv))]
+    found = gap_faults(missing, names, sampling_rate_hz=sampling_rate_hz, signal=signal)
+    if found:
+        text = "; ".join(fault.message for fault in found)
+        raise RecordError(text, kind=found[0].kind, value=found[0].value)
+    return filled(samples_mv, missing)
 
 
-def _check_gaps(missing: NDArray[np.bool_], name: str, sampling_rate_hz: float) -> None:
-    longest_ms = 1000 * longest_run(missing) / sampling_rate_hz
-    if longest_ms > 1000 * MAX_GAP_S:
-        raise RecordError(
-            f"lead {name} has no finite value (NaN) for {longest_ms:.0f} ms; "
-            f"gaps of at most {1000 * MAX_GAP_S:.0f} ms are filled"
+def is_within(mains_hz: float, sampling_rate_hz: float) -> bool:
+    """Say whether a recording can hold the mains at all, so that a notch makes sense."""
+    return mains_hz < 0.48 * sampling_rate_hz
+
+
+def filter_samples(
+    samples_mv: NDArray[np.floating], *, sampling_rate_hz: float, signal: SignalSpec = _USUAL
+) -> NDArray[np.floating]:
+    """Return (..., time) high-passed and without the mains, where ``signal`` asks for it.
+
+    Mains above what the rate can hold are not there, and nothing is done about them.
+    """
+    samples = samples_mv
+    if signal.highpass_hz is not None:
+        samples = remove_baseline(
+            samples, sampling_rate_hz=sampling_rate_hz, cutoff_hz=signal.highpass_hz
         )
-    if missing.mean() > MAX_GAP_SHARE:
-        raise RecordError(
-            f"lead {name} has no finite value (NaN) in {missing.mean():.1%} of its samples; "
-            f"at most {MAX_GAP_SHARE:.0%} are filled"
+    if signal.notch_hz is not None and is_within(signal.notch_hz, sampling_rate_hz):
+        samples = remove_mains(
+            samples,
+            sampling_rate_hz=sampling_rate_hz,
+            mains_hz=signal.notch_hz,
+            notch_quality=signal.notch_quality,
         )
-
-
-def longest_run(mask: NDArray[np.bool_]) -> int:
-    """Return the length of the longest run of True in a one-dimensional mask."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+    return samples
 
 
 def resample(
-    samples_mv: NDArray[np.floating], *, from_hz: float, to_hz: float
+    samples_mv: NDArray[np.floating],
+    *,
+    from_hz: float,
+    to_hz: float,
+    method: Literal["polyphase", "fft"] = "polyphase",
 ) -> NDArray[np.float64]:
-    """Resample (..., time) with a zero-phase polyphase filter.
+    """Resample (..., time) with zero phase; see ``signals.resampling`` for the filter.
 
     The result has ``round(num_samples * to_hz / from_hz)`` samples. Edges are continued by odd
-    reflection, so neither an offset nor a slope rings there.
+    reflection, so neither an offset nor a slope rings there. Sums are in the precision of the
+    input. ``fft``: the whole recording as one period, as the published code resamples.
     """
-    samples = np.asarray(samples_mv, dtype=np.float64)
+    samples = np.asarray(samples_mv)
     ratio = Fraction(to_hz).limit_denominator(10_000) / Fraction(from_hz).limit_denominator(10_000)
     if ratio == 1:
-        return samples.copy()
-    resampled: NDArray[np.float64] = signal.resample_poly(
-        samples, ratio.numerator, ratio.denominator, axis=-1, padtype="antireflect"
-    )
-    return resampled[..., : round(samples.shape[-1] * to_hz / from_hz)]
-
-
-def remove_baseline(
-    samples_mv: NDArray[np.floating], *, sampling_rate_hz: float, cutoff_hz: float = 0.5
-) -> NDArray[np.float64]:
-    """Return (..., time) without the slow wander of the baseline: a zero-phase high-pass.
-
-    Below the 0.67 Hz that Kligfield et al. 2007 allow a filter without phase distortion.
-    """
-    sections = signal.butter(2, cutoff_hz, "highpass", fs=sampling_rate_hz, output="sos")
-    padding = min(int(sampling_rate_hz / cutoff_hz), samples_mv.shape[-1] - 1)
-    filtered: NDArray[np.float64] = signal.sosfiltfilt(sections, samples_mv, padlen=padding)
-    return filtered
+        return samples.astype(np.float64)
+    num_samples = round(samples.shape[-1] * to_hz / from_hz)
+    if method == "fft":
+        whole: NDArray[np.floating] = scipy_signal.resample(samples, num_samples, axis=-1)
+    else:
+        whole = polyphase(samples, ratio=ratio, num_samples=num_samples)
+    return whole.astype(np.float64)
 
 
 def crop(samples_mv: NDArray[np.floating], *, num_samples: int) -> NDArray[np.floating]:
@@ -89,29 +97,53 @@ def crop(samples_mv: NDArray[np.floating], *, num_samples: int) -> NDArray[np.fl
     if samples_mv.shape[-1] < num_samples:
         raise RecordError(
             f"the recording is too short: {samples_mv.shape[-1]} samples at the wanted rate, "
-            f"{num_samples} are needed"
+            f"{num_samples} are needed",
+            kind="too_short",
+            value=f"{samples_mv.shape[-1]} samples",
         )
     return samples_mv[..., :num_samples]
 
 
-def prepare(
+def check_form(
     samples_mv: NDArray[np.floating], *, sampling_rate_hz: float, to_hz: float, num_samples: int
+) -> None:
+    """Raise RecordError unless there are twelve leads, a rate, and enough samples."""
+    if samples_mv.ndim != 2 or len(samples_mv) != len(LEADS):
+        shape = samples_mv.shape
+        raise RecordError(
+            f"samples have shape {shape}; {len(LEADS)} leads by time is needed",
+            kind="lead_missing",
+            value=shape,
+        )
+    if not 0 < sampling_rate_hz < np.inf:
+        raise RecordError(
+            f"the sampling rate is {sampling_rate_hz} Hz; it must be above 0",
+            kind="rate_invalid",
+            value=f"{sampling_rate_hz} Hz",
+        )
+    if round(samples_mv.shape[1] * to_hz / sampling_rate_hz) < num_samples:
+        found_s = samples_mv.shape[1] / sampling_rate_hz
+        raise RecordError(
+            f"the recording is too short: {found_s:.2f} s, {num_samples / to_hz:.2f} s are needed",
+            kind="too_short",
+            value=f"{found_s:.2f} s",
+        )
+
+
+def prepare(
+    samples_mv: NDArray[np.floating],
+    *,
+    sampling_rate_hz: float,
+    to_hz: float,
+    num_samples: int,
+    signal: SignalSpec = _USUAL,
 ) -> NDArray[np.float32]:
     """Return (12, num_samples) at ``to_hz`` from (12, time): gaps filled, resampled, cropped.
 
-    Nothing is filtered but what resampling must remove. Raises RecordError with the reason.
+    Filtered only where ``signal`` asks for it. Raises RecordError with the reason.
     """
-    if samples_mv.ndim != 2 or len(samples_mv) != len(LEADS):
-        raise RecordError(
-            f"samples have shape {samples_mv.shape}; {len(LEADS)} leads by time is needed"
-        )
-    if not sampling_rate_hz > 0:
-        raise RecordError(f"the sampling rate is {sampling_rate_hz} Hz; it must be above 0")
-    filled = fill_gaps(samples_mv, sampling_rate_hz=sampling_rate_hz)
-    if round(filled.shape[1] * to_hz / sampling_rate_hz) < num_samples:
-        raise RecordError(
-            f"the recording is too short: {filled.shape[1] / sampling_rate_hz:.2f} s, "
-            f"{num_samples / to_hz:.2f} s are needed"
-        )
-    resampled = resample(filled, from_hz=sampling_rate_hz, to_hz=to_hz)
+    check_form(samples_mv, sampling_rate_hz=sampling_rate_hz, to_hz=to_hz, num_samples=num_samples)
+    whole = fill_gaps(samples_mv, sampling_rate_hz=sampling_rate_hz, signal=signal)
+    clean = filter_samples(whole, sampling_rate_hz=sampling_rate_hz, signal=signal)
+    resampled = resample(clean, from_hz=sampling_rate_hz, to_hz=to_hz, method=signal.resampling)
     return crop(resampled, num_samples=num_samples).astype(np.float32)
