@@ -1,134 +1,295 @@
-"""Where the waves of the median beat begin and end, on all leads at once."""
+"""Where the waves of median beats begin and end: many beats of one shape, all leads at once."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import signal
 
-from ecgtwin.signals.preprocess import resample
+from ecgtwin.signals.convolution import Floats, Ints, convolved, highest_near
 
-FINE_HZ = 512.0  # the median beat is delineated at this rate
-QRS_EDGE_SHARES = (0.035, 0.07, 0.12)  # of the largest spatial velocity; the first that is met
+FINE_HZ = 500.0  # beats of a lower rate are brought near to this one
+QRS_EDGE_SHARES = (0.035, 0.07, 0.12, 0.2)  # of the largest spatial velocity; the first that is met
+QRS_BEFORE_S, QRS_AFTER_S = 0.14, 0.16  # a complex reaches no further from its peak
+QUIET_S = 0.016
+SLOPE_REACH_S = 0.008  # a slope is that between samples this far on either side
+QRS_FOOT_S = 0.008  # by how much annotators begin a QRS complex before its velocity rises (LUDB)
+P_BEFORE_S = 0.2  # a P wave begins about this much before its QRS complex
+P_FOOT_S = 0.01  # the same of a P wave
 P_EDGE_SHARE = 0.1  # of the P peak
 T_FOOT_S = 0.016  # by how much annotators end a T wave later than its tangent does (LUDB)
 MIN_P_MV = 0.012
-MIN_P_STEADINESS = 0.5
+MIN_P_STEADINESS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Delineation:
-    """Intervals of one median beat; None: not there, or hidden by its neighbours."""
+class Beats:
+    """Median beats whose R peaks stand at one place; times count from the window's start."""
 
-    qrs_ms: float | None
-    pr_ms: float | None
-    qt_ms: float | None
-    p_wave_mv: float | None
-    r_amplitude_mv: float
+    median_mv: Floats  # (lead, recording, n)
+    beats_mv: Floats  # (beat, lead, recording, n): those of which it is the median, then 0
+    counts: Ints  # (recording,) how many they are
+    r_index: int
+    first: Ints  # (recording,) where what belongs to the beat begins ...
+    stop: Ints  # ... and ends
+    rate_hz: float
 
 
-def delineate(
-    beats: NDArray[np.floating], *, r_index: int, sampling_rate_hz: float
-) -> Delineation | None:
-    """Return the intervals of aligned beats (beat, lead, n) whose R peak is at ``r_index``."""
-    fine = resample(np.median(beats, axis=0), from_hz=sampling_rate_hz, to_hz=FINE_HZ)
-    r_fine = round(r_index * FINE_HZ / sampling_rate_hz)
-    edges = _qrs_edges(fine, r_fine)
-    if edges is None:
-        return None
-    onset, offset = edges
-    level = fine[:, max(0, onset - _samples(0.012)) : onset + 1].mean(axis=1, keepdims=True)
-    above = fine - level
-    t_end = _t_end(above, offset)
-    to_source = sampling_rate_hz / FINE_HZ
-    p_wave = _p_wave(above, beats, onset, to_source)
-    return Delineation(
-        qrs_ms=_ms(offset - onset),
-        pr_ms=None if p_wave is None else _ms(onset - p_wave[0]),
-        qt_ms=None if t_end is None else _ms(t_end - onset),
-        p_wave_mv=None if p_wave is None else p_wave[1],
-        r_amplitude_mv=float(np.sqrt((above[:, onset:offset] ** 2).mean(axis=0)).max()),
+@dataclass(frozen=True, slots=True)
+class Waves:
+    """What was found in each median beat (recording,); NaN: not there, or hidden by neighbours."""
+
+    qrs_ms: Floats
+    pr_ms: Floats
+    qt_ms: Floats
+    p_wave_mv: Floats
+    r_amplitude_mv: Floats
+    axis_deg: Floats
+    above_mv: Floats  # (lead, recording, n): the median beat above its level before QRS
+    start: Ints  # where in it P to T begin; nothing is between start and stop ...
+    stop: Ints  # ... where no QRS complex was found
+
+
+def finer(leads: Floats, times: int) -> Floats:
+    """Return (..., n) with ``times`` samples for one, (n - 1) * times + 1 in all; interpolated."""
+    if times == 1:
+        return leads
+    return leads @ _interpolation(leads.shape[-1], times)
+
+
+@lru_cache(maxsize=32)
+def _interpolation(num: int, times: int) -> Floats:
+    padded = signal.resample_poly(np.eye(num), times, 1, axis=1, padtype="line")
+    matrix: Floats = padded[:, : (num - 1) * times + 1].astype(np.float32)
+    return matrix
+
+
+def delineate_all(beats: Beats) -> Waves:
+    """Return the waves of median beats; the beats themselves say whether the P wave is steady."""
+    times = max(1, round(FINE_HZ / beats.rate_hz))
+    fine = _Fine(
+        finer(beats.median_mv, times),
+        beats.r_index * times,
+        beats.first * times,
+        beats.stop * times,
+        beats.rate_hz * times,
+    )
+    onset, offset = _qrs_edges(fine)
+    above = fine.leads - fine.level(onset)[..., None]
+    size = np.sqrt((above**2).mean(axis=0))
+    inside = fine.between(onset, offset)
+    t_end = _t_end(fine, above, size, offset)
+    p_onset, p_peak = _p_waves(fine, above, size, onset, beats)
+    area = np.where(inside, above[:2], 0).sum(axis=2)
+    ms = 1000 / fine.rate_hz
+    begin = onset - QRS_FOOT_S * fine.rate_hz
+    each = np.arange(len(onset))
+    has_qrs = offset > 0
+    none = np.float32(np.nan)
+    return Waves(
+        qrs_ms=np.where(has_qrs, ms * (offset - begin), none),
+        pr_ms=np.where(has_qrs, ms * (begin - p_onset), none),
+        qt_ms=np.where(has_qrs, ms * (t_end - begin), none),
+        p_wave_mv=np.where(p_peak > 0, size[each, p_peak], none),
+        r_amplitude_mv=np.where(has_qrs, np.where(inside, size, 0).max(axis=1), none),
+        axis_deg=np.where(has_qrs, _axis_deg(area[0], area[1]), none),
+        above_mv=above,
+        start=np.maximum(fine.first, onset - fine.num(P_BEFORE_S)),
+        stop=np.where(has_qrs, np.where(np.isnan(t_end), offset, t_end), 0).astype(np.int64),
     )
 
 
-def _samples(seconds: float) -> int:
-    return round(seconds * FINE_HZ)
+def _axis_deg(one: Floats, two: Floats) -> Floats:
+    """Return the frontal axis, -180 to 180, from the net QRS areas (recording,) of I and II.
+
+    aVF = II - I / 2 is smaller by sqrt(3) / 2 than a lead of the triangle (Novosel, Noll and
+    Luscher 1999, Croat Med J 40:77).
+    """
+    upright = (2 * two - one) / np.float32(3**0.5)
+    axis: Floats = np.degrees(np.arctan2(upright, one))
+    return axis
 
 
-def _ms(samples: float) -> float:
-    return float(1000 * samples / FINE_HZ)
+@dataclass(frozen=True, slots=True)
+class _Fine:
+    """Median beats at a rate fine enough for their edges."""
+
+    leads: Floats  # (lead, recording, n)
+    r_index: int
+    first: Ints
+    stop: Ints
+    rate_hz: float
+
+    def num(self, seconds: float) -> int:
+        return round(seconds * self.rate_hz)
+
+    def between(self, start: Ints, stop: Ints) -> NDArray[np.bool_]:
+        """Say which of (recording, n) lie from start up to before stop."""
+        place = np.arange(self.leads.shape[2])
+        inside: NDArray[np.bool_] = (place >= start[:, None]) & (place < stop[:, None])
+        return inside
+
+    def level(self, onset: Ints) -> Floats:
+        """Return the mean (lead, recording) of the 12 ms before the QRS complex."""
+        span = onset[:, None] + np.arange(-self.num(0.012), 1)
+        before = self.leads[:, np.arange(len(onset))[:, None], np.maximum(span, 0)]
+        level: Floats = before.mean(axis=2)
+        return level
+
+    def smoothed(self, rows: Floats, seconds: float) -> Floats:
+        half = max(1, self.num(seconds) // 2)
+        taps = (0.25 / half, *[0.5 / half] * (2 * half - 1), 0.25 / half)
+        return convolved(rows, taps)
 
 
-def _qrs_edges(fine: NDArray[np.float64], r_fine: int) -> tuple[int, int] | None:
+def _gradient(rows: Floats) -> Floats:
+    slope = np.empty_like(rows)
+    slope[..., 1:-1] = (rows[..., 2:] - rows[..., :-2]) / 2
+    slope[..., 0] = rows[..., 1] - rows[..., 0]
+    slope[..., -1] = rows[..., -1] - rows[..., -2]
+    return slope
+
+
+def _qrs_edges(fine: _Fine) -> tuple[Ints, Ints]:
     """Return on- and offset: where the spatial velocity has come to rest on either side of R."""
-    velocity = np.sqrt((np.gradient(fine, axis=1) ** 2).mean(axis=0))
-    velocity = ndimage.uniform_filter1d(velocity, _samples(0.008))
-    start, stop = max(0, r_fine - _samples(0.14)), min(len(velocity), r_fine + _samples(0.16))
-    near = slice(max(0, r_fine - _samples(0.08)), r_fine + _samples(0.08))
-    half, gap = _samples(0.016) // 2, _samples(0.01)
+    velocity = fine.smoothed(_velocity(fine.leads, fine.num(SLOPE_REACH_S)), 0.008)
+    at_r, gap, width = fine.r_index, fine.num(0.01), fine.num(QUIET_S)
+    near = fine.num(0.08)
+    highest = velocity[:, max(0, at_r - near) : at_r + near].max(axis=1)
+    usual = _quiet_fifth(velocity, fine)
+    restless = highest_near(velocity, width)  # of the 16 ms that begin here
+    start = np.maximum(fine.first, at_r - fine.num(QRS_BEFORE_S))
+    stop = np.minimum(fine.stop, at_r + fine.num(QRS_AFTER_S))
+    before = restless[:, : at_r - gap - width // 2]
+    after = restless[:, at_r + gap :]
+    onset, offset = np.zeros_like(start), np.zeros_like(start)
     for share in QRS_EDGE_SHARES:
-        rest = share * velocity[near].max() + np.percentile(velocity, 20)
-        quiet = ndimage.minimum_filter1d((velocity < rest).astype(np.int8), 2 * half) == 1
-        before = np.flatnonzero(quiet[start : r_fine - gap])
-        after = np.flatnonzero(quiet[r_fine + gap : stop])
-        if len(before) and len(after):
-            return start + int(before[-1]) + half, r_fine + gap + int(after[0]) - half
-    return None
+        rest = (share * highest + usual)[:, None]
+        last = _last(before < rest)
+        next_ = _first(after < rest)
+        last = np.where(last >= start, last, -1)
+        next_ = np.where((next_ >= 0) & (next_ + at_r + gap < stop - width // 2), next_, -1)
+        new = (offset == 0) & (last >= 0) & (next_ >= 0)
+        onset = np.where(new, last + width, onset)
+        offset = np.where(new, next_ + at_r + gap, offset)
+    return onset, offset
 
 
-def _t_end(above: NDArray[np.float64], offset: int) -> int | None:
+def _velocity(leads: Floats, reach: int) -> Floats:
+    """Return the root mean square over the leads of the slopes across ``2 reach`` samples."""
+    slope = leads[..., 2 * reach :] - leads[..., : -2 * reach]
+    velocity = np.zeros(leads.shape[1:], dtype=np.float32)
+    velocity[:, reach:-reach] = np.sqrt((slope**2).mean(axis=0)) / (2 * reach)
+    return velocity
+
+
+def _quiet_fifth(velocity: Floats, fine: _Fine) -> Floats:
+    ordered = np.sort(np.where(fine.between(fine.first, fine.stop), velocity, np.inf), axis=1)
+    place = (0.2 * (fine.stop - fine.first - 1)).astype(np.int64)
+    fifth: Floats = ordered[np.arange(len(place)), place]
+    return fifth
+
+
+def _first(rows: NDArray[np.bool_]) -> Ints:
+    place = np.argmax(rows, axis=1)
+    return np.where(rows[np.arange(len(rows)), place], place, -1)
+
+
+def _last(rows: NDArray[np.bool_]) -> Ints:
+    place = rows.shape[1] - 1 - np.argmax(rows[:, ::-1], axis=1)
+    return np.where(rows[np.arange(len(rows)), place], place, -1)
+
+
+def _along(above: Floats, peak: Ints) -> tuple[Floats, Floats]:
+    """Return the direction (lead, recording) at a peak, and the beats (recording, n) along it."""
+    heart = above[:, np.arange(len(peak)), peak]
+    towards = heart / np.sqrt((heart**2).sum(axis=0) + 1e-12)
+    return towards, np.einsum("lr,lrn->rn", towards, above)
+
+
+def _t_end(fine: _Fine, above: Floats, size: Floats, offset: Ints) -> Floats:
     """Return where the tangent at the steepest end of the T wave meets the level before QRS."""
-    start, stop = offset + _samples(0.06), above.shape[1] - _samples(0.02)
-    if stop - start < _samples(0.08):
-        return None
-    size = np.sqrt((above[:, start:stop] ** 2).mean(axis=0))
-    peak = start + int(np.argmax(size))
-    if peak >= stop - _samples(0.03) or size.max() < 0.02:
-        return None
-    towards = above[:, peak] / np.linalg.norm(above[:, peak])
-    wave = ndimage.uniform_filter1d(towards @ above, _samples(0.02))
-    reach = min(above.shape[1], peak + _samples(0.18))
-    slope = np.gradient(wave)[peak:reach]
-    steepest = int(np.argmin(slope))
-    if slope[steepest] >= 0:
-        return None
-    foot = max(0.0, float(wave[peak:reach].min()))
-    end = peak + steepest + (wave[peak + steepest] - foot) / -slope[steepest] + T_FOOT_S * FINE_HZ
-    return round(end) if end < above.shape[1] + _samples(0.04) else None
+    start, stop = offset + fine.num(0.06), fine.stop - fine.num(0.02)
+    each = np.arange(len(offset))
+    among = np.where(fine.between(start, stop), size, -1)
+    peak = np.argmax(among, axis=1)
+    there = (offset > 0) & (stop - start >= fine.num(0.08)) & (peak < stop - fine.num(0.03))
+    there &= among[each, peak] >= 0.02
+    _, wave = _along(above, peak)
+    wave = fine.smoothed(wave, 0.02)
+    reach = fine.between(peak, np.minimum(fine.stop, peak + fine.num(0.18)))
+    slope = np.where(reach, _gradient(wave), 0)
+    steepest = np.argmin(slope, axis=1)
+    fall = -slope[each, steepest]
+    foot = np.maximum(0, np.where(reach, wave, np.inf).min(axis=1))
+    end = steepest + (wave[each, steepest] - foot) / np.maximum(fall, 1e-9)
+    end += T_FOOT_S * fine.rate_hz
+    there &= (fall > 0) & (end < fine.stop + fine.num(0.04))
+    return np.where(there, end, np.float32(np.nan))
 
 
-def _p_wave(
-    above: NDArray[np.float64], beats: NDArray[np.floating], onset: int, to_source: float
-) -> tuple[int, float] | None:
-    """Return onset and height of the P wave of the median beat, or None when it has none."""
-    start, stop = max(0, onset - _samples(0.3)), onset - _samples(0.03)
-    if stop - start < _samples(0.08):
-        return None
-    size = np.sqrt((above[:, start:stop] ** 2).mean(axis=0))
-    tops, found = signal.find_peaks(size, prominence=MIN_P_MV / 2)
-    if not len(tops):
-        return None
-    # A T wave may stand before the P wave; noise may stand after it.
-    clear = found["prominences"] >= 0.3 * found["prominences"].max()
-    peak = start + int(tops[clear][-1])
-    towards = above[:, peak] / np.linalg.norm(above[:, peak])
-    wave = towards @ above
-    first = max(0, peak - _samples(0.12))
-    foot = float(wave[first : peak + 1].min())
-    rises = wave[peak] - foot > max(0.3 * wave[peak], MIN_P_MV / 2) and peak - first > _samples(
-        0.03
+def _p_waves(
+    fine: _Fine, above: Floats, size: Floats, onset: Ints, beats: Beats
+) -> tuple[Floats, Ints]:
+    """Return onset (NaN) and peak (0) of the P wave of each median beat where it has one."""
+    start = np.maximum(fine.first, onset - fine.num(0.3))
+    stop = onset - fine.num(0.03)
+    tops = np.zeros(size.shape, dtype=bool)
+    tops[:, 1:-1] = (size[:, 1:-1] > size[:, :-2]) & (size[:, 1:-1] >= size[:, 2:])
+    tops &= fine.between(start + 1, stop - 1)
+    peak = np.zeros(len(onset), dtype=np.int64)
+    for one in np.flatnonzero(tops.any(axis=1) & (stop - start >= fine.num(0.08))):
+        peak[one] = _last_clear(size[one, : stop[one]], start[one], np.flatnonzero(tops[one]))
+    each = np.arange(len(onset))
+    towards, wave = _along(above, peak)
+    first = np.maximum(fine.first, peak - fine.num(0.12))
+    rise = fine.between(first, peak + 1)
+    foot = np.where(rise, wave, np.inf).min(axis=1, initial=np.float32(1e9))
+    height = wave[each, peak]
+    there = (peak > 0) & (size[each, peak] >= MIN_P_MV) & (peak - first > fine.num(0.03))
+    there &= height - foot > np.maximum(0.3 * height, MIN_P_MV / 2)
+    end = np.minimum(stop, peak + fine.num(0.1))
+    there &= _steadiness(beats, towards, first, end, fine) >= MIN_P_STEADINESS
+    low = _last(rise & (wave < (foot + P_EDGE_SHARE * (height - foot))[:, None]))
+    return np.where(there, low - P_FOOT_S * fine.rate_hz, np.float32(np.nan)), np.where(
+        there, peak, 0
     )
-    if size[peak - start] < MIN_P_MV or not rises:
-        return None
-    inside = slice(int(first * to_source), int(min(stop, peak + _samples(0.1)) * to_source) + 1)
-    if _steadiness(np.einsum("l,bln->bn", towards, beats[:, :, inside])) < MIN_P_STEADINESS:
-        return None
-    low = np.flatnonzero(wave[first:peak] < foot + P_EDGE_SHARE * (wave[peak] - foot))
-    return first + int(low[-1]), float(size[peak - start])
 
 
-def _steadiness(waves: NDArray[np.floating]) -> float:
-    """Return the share of the energy of (beat, n) that all beats have in common."""
-    centred = waves - waves.mean(axis=1, keepdims=True)
-    common = np.median(centred, axis=0)
-    return float((common**2).sum() / ((centred**2).sum(axis=1).mean() + 1e-12))
+def _last_clear(size: Floats, start: int, tops: Ints) -> int:
+    """Return the last top whose prominence is near the greatest; 0 when none is prominent.
+
+    A T wave may stand before the P wave; noise may stand after it.
+    """
+    heights = size[tops].tolist()
+    valleys = np.minimum.reduceat(size, [start, *tops]).tolist()
+    prominences = []
+    for one, height in enumerate(heights):
+        left, at = valleys[one], one
+        while at > 0 and heights[at - 1] <= height:
+            at -= 1
+            left = min(left, valleys[at])
+        right, at = valleys[one + 1], one
+        while at + 1 < len(heights) and heights[at + 1] <= height:
+            at += 1
+            right = min(right, valleys[at + 1])
+        prominences.append(height - max(left, right))
+    least = max(0.3 * max(prominences), MIN_P_MV / 2)
+    clear = [top for top, prominence in zip(tops, prominences, strict=True) if prominence >= least]
+    return int(clear[-1]) if clear else 0
+
+
+def _steadiness(beats: Beats, towards: Floats, first: Ints, stop: Ints, fine: _Fine) -> Floats:
+    """Return the share of the energy of the P waves (recording,) that all beats have in common."""
+    times = round(fine.rate_hz / beats.rate_hz)
+    waves = np.einsum("lr,blrn->brn", towards, beats.beats_mv[..., : beats.r_index])
+    place = np.arange(beats.r_index)
+    inside = (place >= (first // times)[:, None]) & (place <= (stop // times)[:, None])
+    num = np.maximum(inside.sum(axis=1), 1)[:, None]
+    waves = np.where(inside, waves - np.where(inside, waves, 0).sum(axis=2, keepdims=True) / num, 0)
+    taken = np.maximum(beats.counts, 1)
+    common = waves.sum(axis=0) / taken[:, None]
+    energy = (waves**2).sum(axis=(0, 2)) / taken
+    share: Floats = (common**2).sum(axis=1) / (energy + 1e-12)
+    return share

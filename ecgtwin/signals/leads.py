@@ -14,9 +14,14 @@ _BY_ALIAS = {name.lower(): name for name in LEADS}
 
 
 def canonical_lead(name: str) -> str | None:
-    """Return the standard name of a lead written in any case ("AVR", "lead ii"), or None."""
-    cleaned = name.strip().lower().removeprefix("lead").strip(" _-:")
-    return _BY_ALIAS.get(cleaned)
+    """Return the standard name of a lead written in any case ("AVR", "lead-ii"), or None.
+
+    "-aVR" is another lead: Cabrera's, of the opposite sign.
+    """
+    cleaned = name.strip().lower()
+    if cleaned.startswith("lead"):
+        cleaned = cleaned.removeprefix("lead").lstrip(" _-:")
+    return _BY_ALIAS.get(cleaned.strip(" _:"))
 
 
 def lead_positions(names: Sequence[str]) -> list[int]:

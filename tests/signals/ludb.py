@@ -71,3 +71,26 @@ def _waves(annotations, symbol):
         if list(symbols[at - 1 : at + 2 : 2]) == ["(", ")"]
     ]
     return np.array(rows).reshape(-1, 3)
+
+
+def axis_deg(samples_mv, sampling_rate_hz, annotations):
+    """Return the median frontal axis of the beats (12, time), by the marked QRS of I and II.
+
+    Areas above the level at QRS onset; None when fewer than two beats are marked in both leads.
+    """
+    area = {"I": {}, "II": {}}
+    for position, lead in enumerate(area):
+        for onset, _, offset in _waves({lead: annotations[lead]}, "N"):
+            start, stop = (round(at * sampling_rate_hz / HZ) for at in (onset, offset))
+            wave = samples_mv[position, start:stop] - samples_mv[position, start]
+            area[lead][onset] = float(wave.sum())
+    axes = []
+    for onset, one in area["I"].items():
+        near = [at for at in area["II"] if abs(at - onset) < 0.12 * HZ]
+        if near:
+            two = area["II"][near[0]]
+            axes.append(np.arctan2((2 * two - one) / np.sqrt(3), one))
+    if len(axes) < 2:
+        return None
+    middle = np.angle(np.exp(1j * np.array(axes)).mean())
+    return float(np.degrees(middle + np.median(np.angle(np.exp(1j * (np.array(axes) - middle))))))

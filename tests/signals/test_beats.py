@@ -40,6 +40,15 @@ def test_wide_qrs_complexes_are_single_beats():
     assert len(r_peaks(samples, sampling_rate_hz=102.4)) == len(beats)
 
 
+@pytest.mark.parametrize("hz", RATES_HZ)
+def test_a_low_beat_in_a_gap_is_looked_for_again(hz):
+    """At a quarter of the others' height it is below the threshold, but where a beat should be."""
+    samples, beats = pulse_train(rate_bpm=70, sampling_rate_hz=hz, p_height=0, t_height=0)
+    times_s = np.arange(samples.shape[1]) / hz
+    samples = samples * np.where(np.abs(times_s - beats[5]) < 0.3, 0.25, 1)
+    assert len(r_peaks(samples, sampling_rate_hz=hz)) == len(beats)
+
+
 def test_irregular_beats_with_one_tall_premature_beat_are_all_found(rng):
     rr_s = rng.uniform(0.45, 1.3, size=20)
     samples, beats = pulse_train(rr_s=rr_s, p_height=0.0, t_height=0.2)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ecgtwin.signals.leads import (
     INDEPENDENT_LEADS,
     LEADS,
+    canonical_lead,
     derive_limb_leads,
     independent_leads,
     take_leads,
@@ -33,3 +34,13 @@ def test_eight_leads_of_any_order_determine_the_rest(order):
 def test_too_few_leads_are_no_twelve():
     with pytest.raises(ValueError, match="not in"):
         twelve_leads(SAMPLES[:, :7], LEADS[:7])
+
+
+@pytest.mark.parametrize("name", ["-aVR", "aVR-", "V7", "I II", ""])
+def test_a_lead_of_another_sign_or_place_is_no_standard_lead(name: str) -> None:
+    assert canonical_lead(name) is None
+
+
+@pytest.mark.parametrize("name", ["avr", "AVR ", "lead aVR", "Lead-aVR", "lead: avr:"])
+def test_a_lead_is_known_however_it_is_written(name: str) -> None:
+    assert canonical_lead(name) == "aVR"
