@@ -98,6 +98,25 @@ def list_names(url: str) -> list[str]:
     return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
 
 
+def list_tree(url: str) -> list[tuple[str, int]]:
+    """Return name and size of every object below folder ``url``, at any depth, sorted by name.
+
+    Names are relative to ``url``; those with a part that begins with a dot are left out.
+    FileNotFoundError when nothing is there, NotADirectoryError when it is a file.
+    """
+    if is_s3(url):
+        place = S3Location.of(join(url, ""))
+        found = [entry for entry in _s3_objects(place, "") if "/." not in f"/{entry[0]}"]
+        if not found:
+            raise FileNotFoundError(url)
+        return sorted(found)
+    root = local_path(url)
+    if root.is_file():
+        raise NotADirectoryError(url)
+    with local_errors(url):
+        return sorted(_local_tree(str(root), ""))
+
+
 def replace_object(url: str, data: bytes) -> None:
     """Put ``data`` at ``url``, whatever was there, in one step."""
     if is_s3(url):
@@ -155,19 +174,37 @@ def _make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
+def _local_tree(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                # a link to a folder above would never end
+                if not entry.is_symlink():
+                    yield from _local_tree(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield f"{prefix}{entry.name}", entry.stat().st_size
+
+
 def _s3_names(place: S3Location) -> Iterator[str]:
-    token: dict[str, str] = {}
+    return (name for name, _ in _s3_objects(place, "/"))
+
+
+def _s3_objects(place: S3Location, delimiter: str) -> Iterator[tuple[str, int]]:
+    """Yield name below ``place`` and size of its objects, those behind ``delimiter`` left out."""
+    token: dict[str, str] = {"Delimiter": delimiter} if delimiter else {}
     while True:
         with s3_errors(place):
             page = filesystem().call_s3(
-                "list_objects_v2", Bucket=place.bucket, Prefix=place.key, Delimiter="/", **token
+                "list_objects_v2", Bucket=place.bucket, Prefix=place.key, **token
             )
         for entry in page.get("Contents", ()):
             if name := entry["Key"].removeprefix(place.key):
-                yield name
+                yield name, int(entry["Size"])
         if not page.get("IsTruncated"):
             return
-        token = {"ContinuationToken": page["NextContinuationToken"]}
+        token["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def store_errors(url: str) -> AbstractContextManager[None]:

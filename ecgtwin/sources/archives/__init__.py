@@ -1,0 +1,1 @@
+"""The archives as their publishers lay them out, one file each."""
