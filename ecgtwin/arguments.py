@@ -3,8 +3,6 @@
 import argparse
 from typing import NoReturn
 
-from ecgtwin.errors import SpecificationError
-
 DESCRIPTION = """\
 Personal ECG digital twins: the same person's ECG in another cardiac state.
 
@@ -48,13 +46,12 @@ def positive_minutes(text: str) -> float:
     return found
 
 
-def check_source_options(arguments: argparse.Namespace) -> None:
-    """Raise SpecificationError for an option of ``ingest`` that is of another kind of source."""
-    simulated = arguments.source == "simulated"
-    strangers = ("limit",) if simulated else ("persons", "visits", "seed")
-    for name in strangers:
-        if getattr(arguments, name) is not None:
-            of = "a folder of records" if simulated else "a simulated population"
-            raise SpecificationError(
-                f"--{name} is of {of}, and the source is {arguments.source!r}; leave it out"
-            )
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, needs a number from 0 to 1")
+    return found

@@ -7,17 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgtwin.arguments import (
-    DESCRIPTION,
-    Parser,
-    check_source_options,
-    natural_seed,
-    positive_count,
-    positive_minutes,
-)
+from ecgtwin.arguments import DESCRIPTION, Parser, positive_count, positive_minutes
 from ecgtwin.commands.corpus import add_corpus
 from ecgtwin.commands.edit import add_edit
 from ecgtwin.commands.import_weights import add_import_weights
+from ecgtwin.commands.ingest import add_ingest
 from ecgtwin.commands.train import add_train
 from ecgtwin.errors import EcgTwinError, SpecificationError
 
@@ -56,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
-    _add_ingest(commands)
+    add_ingest(commands)
     add_corpus(commands)
     add_train(commands)
     add_import_weights(commands)
@@ -89,53 +83,6 @@ def _demo(arguments: argparse.Namespace) -> int:
         )
     )
     return 0
-
-
-def _add_ingest(commands: "Commands") -> None:
-    ingest = commands.add_parser("ingest", help="turn records into a corpus")
-    ingest.add_argument("source", help="'simulated', a PTB-XL folder, or a folder of WFDB records")
-    ingest.add_argument("url", help="the corpus: a folder or s3:// URL")
-    ingest.add_argument("--persons", type=positive_count, help="simulated persons (default: 200)")
-    ingest.add_argument(
-        "--visits", type=positive_count, help="visits of a simulated person (default: 3)"
-    )
-    ingest.add_argument(
-        "--seed", type=natural_seed, help="of the simulated population (default: 0)"
-    )
-    ingest.add_argument("--limit", type=positive_count, help="the first records of a folder only")
-    ingest.add_argument(
-        "--workers", type=positive_count, default=1, help="Ray actors (1: this process)"
-    )
-    ingest.set_defaults(run=_ingest)
-
-
-def _ingest(arguments: argparse.Namespace) -> int:
-    from ecgtwin.progress import bar
-    from ecgtwin.sources.ingest import count_shards, ingest
-    from ecgtwin.sources.opening import open_source
-    from ecgtwin.spec.ingest import IngestSpec
-
-    check_source_options(arguments)
-    source = open_source(
-        arguments.source,
-        seed=arguments.seed or 0,
-        num_persons=arguments.persons or 200,
-        visits_per_person=arguments.visits or 3,
-        limit=arguments.limit,
-    )
-    settings = IngestSpec()
-    with bar("ingest", count_shards(source, settings), "shard") as advance:
-        summary = ingest(
-            source,
-            arguments.url,
-            settings=settings,
-            executor=_executor("local" if arguments.workers == 1 else "ray", arguments.workers),
-            on_shard=lambda outcome: advance(1),
-        )
-    print(summary.line())
-    for reason, count in summary.rejected.items():
-        print(f"  rejected {count}: {reason}")
-    return _report_failures([outcome.error for outcome in summary.failures])
 
 
 def _executor(kind: str, num_workers: int, *, max_tries: int = 3) -> "Executor":

@@ -16,13 +16,14 @@ from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.ray_executor import RayExecutor
 from ecgtwin.generation.run import describe_plan, generate_cohort
 from ecgtwin.progress import bar
-from ecgtwin.sources.ingest import count_shards, ingest
+from ecgtwin.sources.ingest import DESCRIPTION_NAME, ingest
 from ecgtwin.sources.opening import SIMULATED, open_source
 from ecgtwin.sources.source import Source
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.spec.recipe import STAGES, Recipe, load_recipe
-from ecgtwin.store.reader import Cohort
+from ecgtwin.store.objects import join, object_exists
+from ecgtwin.store.reader import Cohort, Corpus
 from ecgtwin.training.launch import launch_ranks
 from ecgtwin.twin.twin import EcgTwin
 
@@ -52,6 +53,16 @@ class DemoSettings:
     from_scratch: bool = False
     minutes: float | None = None
 
+    @property
+    def has_corpus(self) -> bool:
+        """Whether the source is a corpus already."""
+        return self.source != SIMULATED and object_exists(join(self.source, DESCRIPTION_NAME))
+
+    @property
+    def corpus_url(self) -> str:
+        """Where the corpus is, or will be."""
+        return self.source if self.has_corpus else str(self.out / "corpus")
+
 
 def run_demo(settings: DemoSettings) -> None:
     """Run every step that is not done yet; the last one writes ``report.html``.
@@ -62,16 +73,13 @@ def run_demo(settings: DemoSettings) -> None:
     out = settings.out
     _claim(settings)
     with _step(1, "source"):
-        source = open_source(
-            settings.source, seed=SEED, num_persons=PERSONS, visits_per_person=VISITS
-        )
-        _say(f"{source.name}: {len(source)} records")
+        source = _open(settings)
     with _step(2, "ingest to a corpus"):
         _ingest(settings, source)
     with _step(3, f"train through DeepSpeed, {NUM_PROCESSES} processes"):
         _train(settings)
     with _step(4, "cohort specification and plan"):
-        spec = _specify(out)
+        spec = _specify(settings)
     with _step(5, f"generate with Ray, {NUM_ACTORS} actors"):
         _generate(spec)
     with _step(6, "read back"):
@@ -138,7 +146,8 @@ def _claim(settings: DemoSettings) -> None:
         raise SpecificationError(
             f"{settings.out} is not empty and holds no demo; give another --out"
         )
-    open_source(settings.source, num_persons=1, visits_per_person=1)  # complains before writing
+    if not settings.has_corpus:
+        open_source(settings.source, num_persons=1, visits_per_person=1)  # complains before writing
     if not settings.from_scratch:
         EcgTwin.load(SHIPPED)
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -154,27 +163,51 @@ def _read_settings(path: Path) -> object:
         ) from None
 
 
-def _ingest(settings: DemoSettings, source: Source) -> None:
-    rows = 128 if settings.source == SIMULATED else 64
-    chosen = IngestSpec(rows_per_shard=rows, rows_per_chunk=32, test_share=0.15)
-    with bar("  ingest", count_shards(source, chosen), "shard") as advance:
-        summary = ingest(
-            source,
-            str(settings.out / "corpus"),
-            settings=chosen,
-            executor=LocalExecutor(),
-            on_shard=lambda outcome: advance(1),
-        )
-    _say(summary.line())
-    for reason, count in summary.rejected.items():
-        _say(f"rejected {count}: {reason}")
-    for failure in summary.failures:
-        raise failure.mistake or EcgTwinError(f"a shard could not be read: {failure.error}")
-    if (found := summary.patients_by_split.get("test", 0)) < NUM_PATIENTS:
+def _open(settings: DemoSettings) -> Source | None:
+    """Return the source, None where it is a corpus already."""
+    if settings.has_corpus:
+        _say(f"{settings.source}: a corpus")
+        return None
+    source = open_source(settings.source, seed=SEED, num_persons=PERSONS, visits_per_person=VISITS)
+    _say(f"{source.name}: {len(source)} records")
+    return source
+
+
+def _ingest(settings: DemoSettings, source: Source | None) -> None:
+    if source is None:
+        corpus = Corpus(settings.corpus_url)
+        splits = dict(zip(corpus.column("person_id"), corpus.column("split"), strict=True))
+        num_test = sum(split == "test" for split in splits.values())
+        _say(f"{len(corpus):,} records of {len(splits):,} patients, nothing to ingest")
+    else:
+        num_test = _ingest_source(settings, source)
+    if num_test < NUM_PATIENTS:
         raise SpecificationError(
-            f"{settings.source}: {found} patients are in the test split, the demo needs "
+            f"{settings.source}: {num_test} patients are in the test split, the demo needs "
             f"{NUM_PATIENTS}; give a larger source"
         )
+
+
+def _ingest_source(settings: DemoSettings, source: Source) -> int:
+    """Ingest; return how many patients are in the test split."""
+    rows = 128 if settings.source == SIMULATED else 64
+    # A reader of the demo wants the report of whatever can be used.
+    chosen = IngestSpec(
+        rows_per_shard=rows, rows_per_chunk=32, test_share=0.15, max_reject_share=1.0
+    )
+    with bar("  ingest", len(source), "ECG") as advance:
+        summary = ingest(
+            source,
+            settings.corpus_url,
+            settings=chosen,
+            executor=LocalExecutor(),
+            on_shard=advance,
+        )
+    for line in summary.text().splitlines():
+        _say(line)
+    for failure in summary.failures:
+        raise failure.mistake or EcgTwinError(f"a shard could not be read: {failure.error}")
+    return summary.patients_by_split.get("test", 0)
 
 
 def _recipe(settings: DemoSettings) -> Recipe:
@@ -201,7 +234,7 @@ def _train(settings: DemoSettings) -> None:
         return
     recipe = out / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(_recipe(settings).model_dump(mode="json"), sort_keys=False))
-    words = ["train", str(recipe), "--corpus", str(out / "corpus"), "--out", str(out / "twin")]
+    words = ["train", str(recipe), "--corpus", settings.corpus_url, "--out", str(out / "twin")]
     words += ["--folder", str(out / "training")]
     if not settings.from_scratch:
         words += ["--start-from", SHIPPED]
@@ -213,7 +246,7 @@ def _train(settings: DemoSettings) -> None:
         raise EcgTwinError(f"training ended with exit code {code}; its log is above")
 
 
-def demo_specification(out: Path) -> str:
+def demo_specification(out: Path, corpus_url: str) -> str:
     """Return the demo's cohort specification as commented YAML.
 
     The requested rates are evenly spaced over 45 to 150 bpm, every second one in plain sinus
@@ -229,7 +262,7 @@ def demo_specification(out: Path) -> str:
 # {NUM_PATIENTS} patients that training did not see x {NUM_CONDITIONS} conditions.
 version: 1
 checkpoint: {out / "twin"}
-corpus: {out / "corpus"}
+corpus: {corpus_url}
 patients: {{split: test, count: {NUM_PATIENTS}}}
 # Rates evenly spaced over 45 to 150 bpm; age and sex are the patient's own.
 conditions:
@@ -253,10 +286,10 @@ def _statements(index: int, rate_bpm: float) -> list[str]:
     return [finding] if finding == "atrial fibrillation" else [sinus, finding]
 
 
-def _specify(out: Path) -> CohortSpec:
-    path = out / "cohort.yaml"
+def _specify(settings: DemoSettings) -> CohortSpec:
+    path = settings.out / "cohort.yaml"
     if not path.exists():
-        path.write_text(demo_specification(out))
+        path.write_text(demo_specification(settings.out, settings.corpus_url))
     spec = CohortSpec.from_yaml(path)
     _say(f"wrote {path}, valid")
     _say(describe_plan(spec).text)

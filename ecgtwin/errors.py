@@ -24,7 +24,16 @@ class SpecificationError(EcgTwinError):
 
 
 class RecordError(EcgTwinError):
-    """A source record cannot be used; the rest of an ingest goes on."""
+    """A source record cannot be used; the rest of an ingest goes on.
+
+    ``kind`` is the reason as one snake_case word, the same for the same fault elsewhere; ``value``
+    is what was found.
+    """
+
+    def __init__(self, message: str, *, kind: str = "unusable", value: object = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.value = str(value)
 
 
 class SourceError(EcgTwinError):

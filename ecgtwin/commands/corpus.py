@@ -5,16 +5,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgtwin.arguments import Parser
+from ecgtwin.arguments import Parser, natural_seed
+from ecgtwin.commands.workers import (
+    add_worker_options,
+    connection,
+    executor_of,
+    report_failures,
+)
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]
 
+_MIB = 2**20
+
 
 def add_corpus(commands: "Commands") -> None:
     """Add ``corpus`` to the command line."""
-    corpus = commands.add_parser("corpus", help="prepare a corpus")
+    corpus = commands.add_parser("corpus", help="embed, encode or pack a corpus")
     actions = corpus.add_subparsers(metavar="ACTION", required=True)
+    _add_embed(actions)
+    _add_encode(actions)
+    _add_pack(actions)
+
+
+def _add_embed(actions: "Commands") -> None:
     embed = actions.add_parser("embed", help="store the text vectors of a corpus's statements")
     embed.add_argument("url", help="the corpus: a folder or s3:// URL")
     embed.add_argument(
@@ -24,6 +38,49 @@ def add_corpus(commands: "Commands") -> None:
         "--nomic", type=Path, metavar="FOLDER", help="of its weights (default: ECGTWIN_NOMIC)"
     )
     embed.set_defaults(run=_embed)
+
+
+def _add_encode(actions: "Commands") -> None:
+    encode = actions.add_parser(
+        "encode", help="store latents and base vectors, which trainings then find"
+    )
+    encode.add_argument("url", help="the corpus: a folder or s3:// URL")
+    encode.add_argument(
+        "--checkpoint", required=True, help="of the networks: a shipped name, folder or URL"
+    )
+    add_worker_options(encode)
+    encode.set_defaults(run=_encode)
+
+
+def _add_pack(actions: "Commands") -> None:
+    pack = actions.add_parser(
+        "pack", help="cut a share of a corpus into one file, to train from elsewhere"
+    )
+    pack.add_argument("url", help="the corpus: a folder or s3:// URL")
+    pack.add_argument("out", help="the pack: a new .npz file or URL")
+    pack.add_argument(
+        "--max-mib", type=_mebibytes, default=40.0, help="the most it may take (default: 40)"
+    )
+    pack.add_argument(
+        "--split",
+        action="append",
+        choices=("train", "validation", "test"),
+        help="persons of this split only; may be repeated (default: of every split)",
+    )
+    pack.add_argument(
+        "--seed", type=natural_seed, default=0, help="of the choice of persons (default: 0)"
+    )
+    pack.set_defaults(run=_pack)
+
+
+def _mebibytes(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 2**20:
+        raise argparse.ArgumentTypeError(f"found {text!r}, needs a number of MiB above 0")
+    return found
 
 
 def _embed(arguments: argparse.Namespace) -> int:
@@ -42,4 +99,32 @@ def _embed(arguments: argparse.Namespace) -> int:
             advance=advance,
         )
     print(summary.line())
+    return 0
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    from ecgtwin.progress import bar
+    from ecgtwin.twin.derived_values import encode_corpus, plan_encoding
+
+    plan = plan_encoding(arguments.url, arguments.checkpoint)
+    with connection(arguments), bar("encode", len(plan.left), "shard") as advance:
+        summary = encode_corpus(
+            plan, executor=executor_of(arguments), on_shard=lambda outcome: advance(1)
+        )
+    print(summary.line())
+    return report_failures(summary.failures)
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from ecgtwin.store.pack_cutting import cut_pack
+
+    summary = cut_pack(
+        arguments.url,
+        arguments.out,
+        max_bytes=int(arguments.max_mib * _MIB),
+        splits=arguments.split or (),
+        seed=arguments.seed,
+    )
+    for line in summary.lines():
+        print(line)
     return 0

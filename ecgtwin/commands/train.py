@@ -4,12 +4,16 @@ import argparse
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgtwin.arguments import Parser, positive_count, positive_minutes
 
 if TYPE_CHECKING:
+    from ecgtwin.spec.recipe import Recipe
+    from ecgtwin.training.metrics import Reporter
+
     Commands = argparse._SubParsersAction[Parser]
 
 _STAGES = ("vae", "base_extractor", "denoiser")
@@ -19,7 +23,12 @@ def add_train(commands: "Commands") -> None:
     """Add ``train`` to the command line."""
     train = commands.add_parser("train", help="train all three networks on one or more corpora")
     train.add_argument("recipe", help="a recipe file, or a built-in one: tiny, tiny-continue")
-    train.add_argument("--corpus", action="append", required=True, help="may be given repeatedly")
+    train.add_argument(
+        "--corpus",
+        action="append",
+        required=True,
+        help="a corpus, or a pack of one (.npz); may be given repeatedly",
+    )
     train.add_argument("--out", required=True, help="the checkpoint: a new folder or s3:// URL")
     train.add_argument("--folder", required=True, type=Path, help="logs and training checkpoints")
     train.add_argument("--start-from", help="a checkpoint to go on from")
@@ -41,7 +50,6 @@ def add_train(commands: "Commands") -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from ecgtwin.progress import training_display
     from ecgtwin.spec.recipe import load_recipe
     from ecgtwin.training.launch import launch_ranks
     from ecgtwin.training.run import TrainingJob, check_training, run_training
@@ -62,7 +70,7 @@ def _train(arguments: argparse.Namespace) -> int:
         check_training(job)  # a mistake is told once, here, and not by every rank
         return launch_ranks(arguments.processes, _train_words(arguments))
     rank = int(os.environ.get("RANK", "0"))
-    with training_display(recipe, visible=rank == 0) as show:
+    with _display(recipe, visible=rank == 0) as show:
         results = run_training(job, rank=rank, show=show)
     if rank == 0:
         for result in results:
@@ -73,6 +81,17 @@ def _train(arguments: argparse.Namespace) -> int:
     if rank == 0:
         print("ended by SIGTERM, no twin was written; the same command goes on", file=sys.stderr)
     return 128 + signal.SIGTERM
+
+
+def _display(recipe: "Recipe", *, visible: bool) -> AbstractContextManager["Reporter"]:
+    """Return bars, or nothing where tqdm is not installed: a training goes without."""
+    from ecgtwin.training.metrics import silent
+
+    try:
+        from ecgtwin.progress import training_display
+    except ModuleNotFoundError:
+        return nullcontext(silent)
+    return training_display(recipe, visible=visible)
 
 
 def _train_words(arguments: argparse.Namespace) -> list[str]:

@@ -47,3 +47,8 @@ def _check_listening(address: str) -> None:
         raise SpecificationError(
             f"no Ray cluster at {address!r} ({error}); {_ADDRESS_HELP}"
         ) from None
+
+
+def num_cpus() -> int:
+    """Return how many CPUs the connected cluster has, at least 1."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ def split_of(patient_id: str, *, salt: str, validation_share: float, test_share:
     return "train"
 
 
-def strictest(splits: Iterable[Split]) -> Split:
+def strictest(splits: Iterable[str]) -> Split:
     """Return the split that a patient found in several belongs to: test before validation.
 
     A patient with one recording in a test fold must not be seen in training. Needs at least one.

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import Spec
+from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.training import TrainingSpec
 
 STAGES = ("vae", "base_extractor", "denoiser")
@@ -46,6 +47,7 @@ class Recipe(Spec):
     vae: VaeRecipe
     base_extractor: BaseExtractorRecipe
     denoiser: DenoiserRecipe
+    pairs: PairSpec = PairSpec()  # of the base extractor and the denoiser
 
 
 def load_recipe(name: str) -> Recipe:

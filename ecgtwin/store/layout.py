@@ -22,23 +22,74 @@ Schema = Literal["corpus", "cohort"]
 
 _TEXTS = pa.list_(pa.string())
 
-CORPUS_COLUMNS: dict[str, pa.DataType] = {
+PLAN_TABLE = "plan/records"
+
+# What is known of a row before its signal is read: the plan of an ingest.
+PLAN_COLUMNS: dict[str, pa.DataType] = {
     "row": pa.int64(),
-    "accepted": pa.bool_(),
-    "reason": pa.string(),  # why a row is not accepted
     "record_id": pa.string(),
-    "patient_id": pa.string(),
-    "source": pa.string(),
-    "visit": pa.int32(),
-    "split": pa.string(),
+    "file": pa.string(),  # inside the source, without suffix
+    "patient_id": pa.string(),  # as the source writes it
+    "visit": pa.int32(),  # counts the recordings of a patient from 0, by date where there is one
+    "days_since_first": pa.float64(),  # since the first recording of the patient
+    "window": pa.int32(),  # counts the windows of a recording from 0
+    "window_start_s": pa.float64(),
+    "official_split": pa.string(),  # of the publisher; None: ours decides
     "age_years": pa.float32(),
     "sex": pa.string(),
     "heart_rate_bpm": pa.float32(),  # as labelled
-    "measured_heart_rate_bpm": pa.float32(),
     "statements": _TEXTS,
     "certainties": _TEXTS,
+    "unmapped": _TEXTS,  # what the source says and no statement stands for
+    "flags": _TEXTS,  # what is odd about the row and does not forbid its use
+    "reason_kind": pa.string(),  # the row is rejected before its signal is read
+    "reason": pa.string(),
+    "reason_value": pa.string(),
+}
+
+CORPUS_COLUMNS: dict[str, pa.DataType] = {
+    "row": pa.int64(),
+    "accepted": pa.bool_(),
+    "reason_kind": pa.string(),  # why a row is not accepted, as one word,
+    "reason": pa.string(),  # as a sentence,
+    "reason_value": pa.string(),  # and what was found
+    "record_id": pa.string(),
+    "source": pa.string(),
+    "patient_id": pa.string(),
+    "person_id": pa.string(),  # source:patient_id of the first source that the person came from
+    "recording_id": pa.string(),  # source:record_id of the first source that it came from
+    "visit": pa.int32(),
+    "days_since_first": pa.float64(),
+    "window": pa.int32(),
+    "window_start_s": pa.float64(),
+    "source_rate_hz": pa.float32(),
+    "official_split": pa.string(),
+    "split": pa.string(),
+    "age_years": pa.float32(),
+    "sex": pa.string(),
+    "heart_rate_bpm": pa.float32(),  # as labelled, or else as measured
+    "statements": _TEXTS,
+    "certainties": _TEXTS,
+    "unmapped": _TEXTS,
+    "flags": _TEXTS,
+    "num_beats": pa.int32(),
+    "measured_heart_rate_bpm": pa.float32(),
+    "rr_sd_ms": pa.float32(),
+    "pr_ms": pa.float32(),
+    "qrs_ms": pa.float32(),
+    "qt_ms": pa.float32(),
+    "qtc_fridericia_ms": pa.float32(),
+    "qtc_bazett_ms": pa.float32(),
+    "qrs_axis_deg": pa.float32(),
+    "r_amplitude_mv": pa.float32(),
+    "fingerprint": pa.string(),  # hex; None for rejected rows
     "saturated": pa.int32(),  # samples cut at +-LIMIT
 }
+
+# The corpus columns that say the state of a recording; the others say what the recording is.
+CONDITION_COLUMNS = (
+    "row", "age_years", "sex", "heart_rate_bpm", "statements", "certainties", "unmapped",
+)  # fmt: skip
 
 COHORT_COLUMNS: dict[str, pa.DataType] = {
     "row": pa.int64(),
@@ -72,8 +123,10 @@ COLUMNS: dict[Schema, dict[str, pa.DataType]] = {
 # Only these may hold None; a manifest never hides a missing row, person or decision.
 NULLABLE = frozenset(
     {
-        "reason", "age_years", "heart_rate_bpm", "measured_heart_rate_bpm",
-        "rr_sd_ms", "qrs_ms", "pr_ms", "qt_ms",
+        "reason_kind", "reason", "reason_value", "days_since_first", "source_rate_hz",
+        "official_split", "age_years", "heart_rate_bpm", "num_beats", "measured_heart_rate_bpm",
+        "rr_sd_ms", "qrs_ms", "pr_ms", "qt_ms", "qtc_fridericia_ms", "qtc_bazett_ms",
+        "qrs_axis_deg", "r_amplitude_mv", "fingerprint",
     }
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecgtwin.errors import DamageError, StoreError
 from ecgtwin.signals.leads import LEADS
+from ecgtwin.store.corpus_tables import read_complete, read_corpus_table
 from ecgtwin.store.layout import COLUMNS, FILL, STEP_MV, Schema, SignalLayout, object_name
 from ecgtwin.store.manifest import committed_shards, read_manifests
 from ecgtwin.store.objects import join, read_object, store_errors
@@ -32,11 +33,16 @@ class ShardedEcgs:
         """Read the manifests; StoreError when nothing is at ``url``, DamageError when damaged."""
         self.url = url
         self.layout: SignalLayout = read_layout(url)
-        self.schema, self.columns = _read_columns(url, self.layout, self._expected)
+        self.schema: Schema
+        self.columns: Mapping[str, list[Any]]
+        self.schema, self.columns = self._read_columns()
         accepted = np.asarray(self.columns["accepted"], dtype=bool)
         self._kept: NDArray[np.int64] = np.flatnonzero(accepted)
         self.rows: NDArray[np.int64] = np.asarray(self.columns["row"], dtype=np.int64)[self._kept]
         self._array: tuple[int, Any] | None = None
+
+    def _read_columns(self) -> tuple[Schema, Mapping[str, list[Any]]]:
+        return _read_columns(self.url, self.layout, self._expected)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -124,7 +130,12 @@ class Cohort(ShardedEcgs):
 
 
 class Corpus(ShardedEcgs):
-    """Ingested or simulated ECGs."""
+    """Ingested or simulated ECGs.
+
+    Of a finished corpus the tables are read: there, a person or a recording that came from two
+    sources has the id and the split under which it came first. Of one that is not finished, what
+    the manifests say.
+    """
 
     _expected: Schema = "corpus"
 
@@ -132,6 +143,32 @@ class Corpus(ShardedEcgs):
         """Open the corpus at ``url``; StoreError when a cohort is there."""
         super().__init__(url)
         _check_schema(self, "corpus")
+
+    def _read_columns(self) -> tuple[Schema, Mapping[str, list[Any]]]:
+        complete = read_complete(self.url)
+        if complete is None:
+            return super()._read_columns()
+        return "corpus", _TableColumns(self.url, complete)
+
+
+class _TableColumns(Mapping[str, list[Any]]):
+    """The columns of a finished corpus; each becomes Python values when it is first asked for."""
+
+    def __init__(self, url: str, complete: Mapping[str, Any]) -> None:
+        tables = [read_corpus_table(url, complete, name) for name in ("conditions", "records")]
+        self._arrow = {name: table.column(name) for table in tables for name in table.column_names}
+        self._values: dict[str, list[Any]] = {}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._values:
+            self._values[name] = self._arrow[name].to_pylist()
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in COLUMNS["corpus"] if name in self._arrow)
+
+    def __len__(self) -> int:
+        return len(self._arrow)
 
 
 def to_mv(steps: NDArray[np.int16]) -> NDArray[np.float32]:

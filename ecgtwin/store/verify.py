@@ -1,9 +1,19 @@
 """Re-hash everything that was committed and compare with what manifests and plan say."""
 
 import json
+from typing import Any
 
 from ecgtwin.errors import DamageError
-from ecgtwin.store.layout import SignalLayout, ledger_name, manifest_name, object_name
+from ecgtwin.store.blocks import block_name, read_arrow_blocks
+from ecgtwin.store.corpus_tables import check_tables, read_complete
+from ecgtwin.store.layout import (
+    PLAN_COLUMNS,
+    PLAN_TABLE,
+    SignalLayout,
+    ledger_name,
+    manifest_name,
+    object_name,
+)
 from ecgtwin.store.manifest import Manifest, committed_shards, digest_bytes, read_manifest
 from ecgtwin.store.objects import join, read_object
 from ecgtwin.store.zarr_shards import read_layout
@@ -23,11 +33,12 @@ def verify(url: str) -> list[str]:
         plan_digest = _plan_digest(url)
     except DamageError as error:
         return [str(error)]
-    return [
+    problems = [
         problem
         for index in committed_shards(url)
         for problem in _check(url, layout, plan_digest, index)
     ]
+    return problems + _check_corpus(url)
 
 
 def _plan_digest(url: str) -> str | None:
@@ -44,6 +55,35 @@ def _plan_digest(url: str) -> str | None:
         except (ValueError, AttributeError) as error:
             raise DamageError(f"{target} is damaged: it is no description ({error})") from error
     return None
+
+
+def _check_corpus(url: str) -> list[str]:
+    """Return what is wrong with the plan and the tables that a corpus has beside its signals."""
+    try:
+        complete = read_complete(url)
+        digests = _description(join(url, "corpus.json")).get("plan_blocks", [])
+    except DamageError as error:
+        return [str(error)]
+    problems = []
+    for index, digest in enumerate(digests):
+        target = join(url, block_name(PLAN_TABLE, index))
+        try:
+            read_arrow_blocks([target], PLAN_COLUMNS, digests=[digest])
+        except FileNotFoundError:
+            problems.append(f"{target} is missing, but the ingest was planned")
+        except DamageError as error:
+            problems.append(str(error))
+    return problems + list(check_tables(url, complete) if complete else ())
+
+
+def _description(target: str) -> dict[str, Any]:
+    try:
+        found = json.loads(read_object(target))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        return {}  # said where the digest is looked for
+    return found if isinstance(found, dict) else {}
 
 
 def _check(url: str, layout: SignalLayout, plan_digest: str | None, index: int) -> list[str]:

@@ -1,0 +1,53 @@
+"""``--workers`` and ``--ray``: who does the work of a command."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from ecgtwin.arguments import Parser, positive_count
+
+if TYPE_CHECKING:
+    from ecgtwin.executors.protocol import Executor, Outcome
+
+
+def add_worker_options(parser: Parser) -> None:
+    """Add the options to a command."""
+    parser.add_argument(
+        "--workers", type=positive_count, help="Ray actors (default: this process alone)"
+    )
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="a running Ray cluster, or auto; an actor on each CPU"
+    )
+
+
+def connection(arguments: argparse.Namespace) -> AbstractContextManager[None]:
+    """Return the context in which the cluster that ``--ray`` names is connected to."""
+    if arguments.ray is None:
+        return nullcontext()
+    from ecgtwin.executors.ray_cluster import connected
+
+    return connected(arguments.ray)
+
+
+def executor_of(arguments: argparse.Namespace) -> "Executor":
+    """Return what does the work, inside the connection."""
+    if arguments.ray is None and (arguments.workers or 1) == 1:
+        from ecgtwin.executors.local import LocalExecutor
+
+        return LocalExecutor()
+    from ecgtwin.executors.ray_cluster import num_cpus
+    from ecgtwin.executors.ray_executor import RayExecutor
+
+    return RayExecutor(num_workers=arguments.workers or num_cpus())
+
+
+def report_failures(failures: Iterable["Outcome"]) -> int:
+    """Say which shards failed, on stderr; return the exit code, 1 where some did."""
+    code = 0
+    for outcome in failures:
+        last = (outcome.error or "").strip().splitlines()[-1:]
+        print(f"ecgtwin: shard {outcome.shard.index} failed: {''.join(last)}", file=sys.stderr)
+        code = 1
+    return code

@@ -1,0 +1,84 @@
+"""The same recording met twice: found by fingerprint, and what follows for persons and splits."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgtwin.signals.fingerprint import differing_bits
+
+MAX_BITS = 28  # of 256; copies at other rates differ in up to 17, strangers in 58 and more
+_BAND_BITS = 16  # a copy is alike in at least one band: certain up to 15 bits, 99 % at 20
+_BLOCK = 4_000_000  # candidate pairs compared at a time
+
+Words = NDArray[np.uint64]
+
+
+def copies(words: Words, *, num_known: int = 0) -> NDArray[np.int64]:
+    """Return, for each of (n, 4) fingerprint words, the first row that it is a copy of, or itself.
+
+    Rows are in the order in which they arrived. The first ``num_known`` are from elsewhere and are
+    not compared with each other.
+    """
+    first = np.arange(len(words))
+    bands = words.view(np.uint16) if len(words) else np.zeros((0, 16), np.uint16)
+    for band in range(bands.shape[1]):
+        for earlier, later in _pairs_alike(bands[:, band], num_known):
+            close = differing_bits(words[earlier], words[later]) <= MAX_BITS
+            np.minimum.at(first, later[close], earlier[close])
+    for row in np.flatnonzero(first < np.arange(len(words))):  # a copy of a copy
+        first[row] = first[first[row]]
+    return first
+
+
+def _pairs_alike(
+    values: NDArray[np.uint16], num_known: int
+) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield (earlier, later) rows of equal value, later ones not known, a block at a time."""
+    order = np.argsort(values, kind="stable")
+    edges = np.flatnonzero(np.diff(values[order])) + 1
+    groups = [group for group in np.split(order, edges) if len(group) > 1]
+    held: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    num_held = 0
+    for group in groups:
+        for place in range(1, len(group)):
+            if group[place] < num_known:
+                continue
+            held.append((group[:place], np.full(place, group[place])))
+            num_held += place
+            if num_held >= _BLOCK:
+                yield _joined(held)
+                held, num_held = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(
+    pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
+
+
+@dataclass(frozen=True, slots=True)
+class Persons:
+    """``first``: the person number that each person number is the same as, or itself."""
+
+    first: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, count: int, same: Iterable[tuple[int, int]]) -> "Persons":
+        """Return the persons that are one when the pairs ``same`` are, each by its first number."""
+        first = np.arange(count)
+        for a, b in same:
+            low, high = sorted((_root(first, a), _root(first, b)))
+            first[high] = low
+        for number in range(count):  # a root is smaller, so it is final when it is looked up
+            first[number] = first[first[number]]
+        return cls(first)
+
+
+def _root(first: NDArray[np.int64], number: int) -> int:
+    while first[number] != number:
+        number = int(first[number])
+    return number

@@ -1,0 +1,183 @@
+"""Who is who in a corpus: persons and recordings met before, and the split of each person."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgtwin.signals.fingerprint import fingerprint_words
+from ecgtwin.sources.duplicates import Persons, copies
+from ecgtwin.sources.splits import split_of, strictest
+from ecgtwin.spec.ingest import IngestSpec
+from ecgtwin.store.manifest import Manifest
+from ecgtwin.store.reader import Corpus
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class _Names:
+    """Names numbered in the order in which they are met."""
+
+    number_of: dict[str, int] = field(default_factory=dict)
+
+    def number(self, name: str) -> int:
+        return self.number_of.setdefault(name, len(self.number_of))
+
+    def __len__(self) -> int:
+        return len(self.number_of)
+
+
+class Register:
+    """Persons, recordings and fingerprints in order of arrival: known corpora, then this one.
+
+    Holds some dozen bytes a row, never signals or conditions.
+    """
+
+    def __init__(self, known: Sequence[Corpus]) -> None:
+        self._persons, self._recordings = _Names(), _Names()
+        self._person_of: list[int] = []  # of each kept row
+        self._recording_of: list[int] = []
+        self._fingerprints: list[str] = []
+        self._official: dict[int, set[str]] = {}
+        self._known_split: dict[int, set[str]] = {}
+        for corpus in known:
+            self._add_known(corpus)
+        self._num_known = len(self._fingerprints)
+
+    def _add_known(self, corpus: Corpus) -> None:
+        names = ("person_id", "recording_id", "fingerprint", "split")
+        rows = zip(*(corpus.column(name) for name in names), strict=True)
+        for person, recording, mark, split in rows:
+            self._add(person, recording, mark)
+            self._known_split.setdefault(self._persons.number(person), set()).add(split)
+
+    def _add(self, person: str, recording: str, mark: str) -> None:
+        self._person_of.append(self._persons.number(person))
+        self._recording_of.append(self._recordings.number(recording))
+        self._fingerprints.append(mark)
+
+    def add(self, manifest: Manifest) -> None:
+        """Take the rows of a shard; shards come in order."""
+        columns = manifest.columns
+        names = ("accepted", "person_id", "recording_id", "fingerprint", "official_split")
+        for accepted, person, recording, mark, official in zip(
+            *(columns[name] for name in names), strict=True
+        ):
+            number = self._persons.number(person)
+            if official is not None:
+                self._official.setdefault(number, set()).add(official)
+            if accepted:
+                self._add(person, recording, mark)
+
+    def resolve(self, settings: IngestSpec) -> "Resolved":
+        """Return who is who once all rows are in."""
+        words = fingerprint_words(self._fingerprints)
+        first = copies(words, num_known=self._num_known)
+        person_of = np.array(self._person_of, dtype=np.int64)
+        recording_of = np.array(self._recording_of, dtype=np.int64)
+        again = np.flatnonzero(
+            (first < np.arange(len(first))) & (recording_of != recording_of[first])
+        )
+        met = dict(
+            zip(recording_of[again].tolist(), recording_of[first[again]].tolist(), strict=True)
+        )
+        pairs = zip(person_of[again].tolist(), person_of[first[again]].tolist(), strict=True)
+        root = Persons.joined(len(self._persons), pairs).first
+        return Resolved(
+            person_number=self._persons.number_of,
+            recording_number=self._recordings.number_of,
+            root=root,
+            met=met,
+            splits=self._splits(root, settings),
+            num_copies=len(again),
+            num_conflicts=self._num_conflicts(root),
+            own=slice(self._num_known, None),
+            person_of=root[person_of],
+            recording_of=np.array([met.get(number, number) for number in recording_of.tolist()]),
+        )
+
+    def _gathered(self, root: Numbers, splits: dict[int, set[str]]) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = {}
+        for number, values in splits.items():
+            found.setdefault(int(root[number]), set()).update(values)
+        return found
+
+    def _splits(self, root: Numbers, settings: IngestSpec) -> dict[int, str]:
+        """Return root -> split: of the publisher or a known corpus, the strictest; else by hash."""
+        told = self._gathered(root, self._official)
+        for number, values in self._gathered(root, self._known_split).items():
+            told.setdefault(number, set()).update(values)
+        names = {number: name for name, number in self._persons.number_of.items()}
+        return {
+            number: strictest(told[number])
+            if number in told
+            else split_of(
+                names[number],
+                salt=settings.split_salt,
+                validation_share=settings.validation_share,
+                test_share=settings.test_share,
+            )
+            for number in np.unique(root).tolist()
+        }
+
+    def _num_conflicts(self, root: Numbers) -> int:
+        """Return how many persons a known corpus trains on and a publisher keeps from training."""
+        official = self._gathered(root, self._official)
+        known = self._gathered(root, self._known_split)
+        return sum(
+            "train" in known[number] and strictest(splits) != "train"
+            for number, splits in official.items()
+            if number in known
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Persons and recordings by number, each led back to where it was met first.
+
+    ``person_of`` and ``recording_of`` are per kept row, known ones first; ``own`` are this
+    corpus's. ``num_copies``: rows whose recording was met before.
+    """
+
+    person_number: dict[str, int]
+    recording_number: dict[str, int]
+    root: Numbers
+    met: dict[int, int]
+    splits: dict[int, str]
+    num_copies: int
+    num_conflicts: int
+    own: slice
+    person_of: Numbers
+    recording_of: Numbers
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """Return the names of persons and of recordings, by number."""
+        return list(self.person_number), list(self.recording_number)
+
+    def person(self, person_id: str) -> int:
+        """Return the number under which a person was met first."""
+        return int(self.root[self.person_number[person_id]])
+
+    def recording(self, recording_id: str) -> int:
+        """Return the number under which a recording was met first."""
+        number = self.recording_number[recording_id]
+        return self.met.get(number, number)
+
+    def num_pairs(self) -> tuple[int, int]:
+        """Return persons with two recordings or more, and their pairs of different recordings."""
+        own = np.stack([self.person_of[self.own], self.recording_of[self.own]], axis=1)
+        if not len(own):
+            return 0, 0
+        persons = np.unique(own, axis=0)[:, 0]
+        counts = np.unique(persons, return_counts=True)[1]
+        return int((counts > 1).sum()), int((counts * (counts - 1) // 2).sum())
+
+
+def register_of(manifests: Iterable[Manifest], known: Sequence[Corpus]) -> Register:
+    """Return the register of known corpora and the shards of this one."""
+    register = Register(known)
+    for manifest in manifests:
+        register.add(manifest)
+    return register
