@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("ecgtwin", "torch", "numpy", "scipy", "pydantic")
+LIBRARIES = ("ecgtwin", "torch", "numpy", "scipy", "pydantic", "wfdb", "zarr", "ray")
 
 
 def facts() -> dict[str, object]:

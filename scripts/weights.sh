@@ -11,7 +11,7 @@ shipped=ecgtwin/weights/tiny
 $ecgtwin ingest simulated "$work/simulated" --persons 3000 --visits 4 --seed 2025
 corpora=(--corpus "$work/simulated")
 if [ -d "$real" ]; then
-    $ecgtwin ingest "$real" "$work/ptbxl"
+    $ecgtwin ingest ptbxl "$real" "$work/ptbxl"
     corpora+=(--corpus "$work/ptbxl")
 else
     echo "no PTB-XL at $real: the weights will have seen simulated persons only" >&2

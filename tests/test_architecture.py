@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ecgtwin"
 FLOORS = [
     {"errors"},
-    {"signals", "spec"},
+    {"spec"},
+    {"signals"},
     {"store", "models", "diffusion", "executors"},
     {"twin", "sources"},
     {"training", "generation", "evaluation"},
@@ -167,6 +168,7 @@ sys.meta_path.insert(0, Refuse())
 import ecgtwin.training.objectives, ecgtwin.training.engine, ecgtwin.training.loop
 import ecgtwin.models.dit, ecgtwin.models.vae, ecgtwin.models.base_extractor
 import ecgtwin.diffusion.samplers, ecgtwin.sources.simulated, ecgtwin.signals.beats
-import ecgtwin.twin.twin
+import ecgtwin.twin.twin, ecgtwin.training.data, ecgtwin.training.rows, ecgtwin.training.run
+import ecgtwin.store.pack
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

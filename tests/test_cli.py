@@ -130,19 +130,6 @@ def test_every_command_explains_itself(
     ("words", "parts"),
     [
         ("bogus", ("'bogus'", "'ingest'", "`ecgtwin --help`")),
-        ("ingest", ("required: source, url", "`ecgtwin ingest --help`")),
-        ("spec", ("required: ACTION", "`ecgtwin spec --help`")),
-        ("train tiny --out o --folder f", ("required: --corpus",)),
-        ("ingest simulated c --persons 0", ("--persons", "'0'", "at least 1")),
-        ("ingest simulated c --persons -3", ("--persons", "'-3'", "at least 1")),
-        ("ingest simulated c --visits many", ("--visits", "'many'", "whole number")),
-        ("ingest simulated c --seed -1", ("--seed", "'-1'", "at least 0")),
-        ("ingest simulated c --workers 0", ("--workers", "'0'", "at least 1")),
-        ("ingest simulated c --limit 0", ("--limit", "'0'", "at least 1")),
-        ("ingest simulated c --limit 3", ("--limit", "folder of records", "leave it out")),
-        ("ingest . c --persons 3", ("--persons", "simulated population", "leave it out")),
-        ("ingest nowhere c", ("'nowhere' does not exist", "'simulated'")),
-        ("ingest . c", ("'.' holds nothing", "'simulated'")),
         ("generate nowhere.yaml", ("nowhere.yaml: cannot be read", "YAML")),
         ("generate .", (".: cannot be read (Is a directory)",)),
         ("generate x --workers 0", ("--workers", "'0'", "at least 1")),
@@ -314,27 +301,6 @@ def test_specify_generate_again_and_verify(
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert exit_code("cohort", "verify", "a: b #c") == 1
     assert str(damaged) in capsys.readouterr().out
-
-
-def test_an_ingest_finishes_once_and_says_what_failed(
-    here: object, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ("ingest", "simulated", "corpus", "--persons", 2, "--visits", 1)
-    blocked = Path("corpus/signals.zarr/samples_mv/c")
-    blocked.parent.mkdir(parents=True)
-    blocked.write_text("a file where the shards' folder should be")
-    assert exit_code(*words) == 1
-    said = capsys.readouterr()
-    assert "0 of 0 records kept" in said.out
-    assert said.err.splitlines()[-1].startswith("ecgtwin: a shard failed: ")
-    assert str(blocked) in said.err.splitlines()[-1]
-
-    blocked.unlink()
-    assert exit_code(*words) == 0
-    assert capsys.readouterr().out.startswith("2 of 2 records kept, 0 rejected; 2 patients")
-    before = everything(Path())
-    assert exit_code(*words) == 0
-    assert everything(Path()) == before
 
 
 @pytest.mark.faults

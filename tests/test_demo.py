@@ -22,12 +22,14 @@ from ecgtwin.demo import (
 )
 from ecgtwin.errors import SourceError, SpecificationError
 from ecgtwin.signals.leads import LEADS
-from ecgtwin.sources.simulated import STATES
+from ecgtwin.sources.simulated import SINUS_STATES, SimulatedSource
 from ecgtwin.spec.cohort import CohortSpec, PatientsBySplit
 from ecgtwin.spec.recipe import STAGES
 from ecgtwin.store.reader import Cohort, Corpus
 from ecgtwin.store.verify import verify
 from ecgtwin.twin.twin import EcgTwin
+from tests.sources.made import content
+from tests.sources.made import run as ingest_source
 from tests.sources.records import write_tree
 
 REPOSITORY = Path(__file__).parent.parent
@@ -35,7 +37,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 def asked_for(folder: Path) -> CohortSpec:
     path = folder / "cohort.yaml"
-    path.write_text(demo_specification(folder))
+    path.write_text(demo_specification(folder, str(folder / "corpus")))
     return CohortSpec.from_yaml(path)
 
 
@@ -52,7 +54,7 @@ def test_it_asks_for_unseen_persons_at_rates_spread_evenly(tmp_path: Path) -> No
 def test_its_states_are_all_findings_and_rhythms_that_fit_their_rates(tmp_path: Path) -> None:
     conditions = asked_for(tmp_path).conditions
     codes = [[line.code for line in entry.statements] for entry in conditions]
-    assert {code for entry in codes for code in entry} == set(STATES)
+    assert {code for entry in codes for code in entry} == {*SINUS_STATES, *FINDINGS}
     for finding in FINDINGS:
         assert sum(finding in entry for entry in codes) >= 3
     for entry, condition in zip(codes, conditions, strict=True):
@@ -110,6 +112,18 @@ def test_a_source_with_too_few_patients_is_refused_before_training(tmp_path: Pat
     with pytest.raises(SpecificationError, match=r"patients are in the test split.* needs 16"):
         run_demo(DemoSettings(str(tmp_path / "records"), out, from_scratch=True))
     assert not (out / "training").exists()
+
+
+def test_a_corpus_may_be_the_source_and_is_left_as_it_is(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    ingest_source(SimulatedSource(1, 3, 1, sampling_rate_hz=102.4), corpus)
+    before = content(corpus)
+    settings = DemoSettings(str(corpus), tmp_path / "demo", from_scratch=True)
+    assert settings.corpus_url == str(corpus)
+    with pytest.raises(SpecificationError, match=r"patients are in the test split.* needs 16"):
+        run_demo(settings)
+    assert content(corpus) == before
+    assert not (tmp_path / "demo" / "corpus").exists()
 
 
 class WellFormed(HTMLParser):

@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.errors import DamageError, SpecificationError, StoreError
+from ecgtwin.errors import SpecificationError
 from ecgtwin.executors.protocol import one_torch_thread
 from ecgtwin.generation.plan import PatientRow
 from ecgtwin.spec.cohort import PatientsById, PatientsBySplit
 from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.pseudonyms import pseudonym, pseudonym_key
 from ecgtwin.store.reader import Corpus
 from ecgtwin.twin.twin import EcgTwin
 
-_KEY_NAME = "private/pseudonym.key"
-_KEY_BYTES = 32
 _REFERENCES_PER_BATCH = 32
 
 
@@ -127,7 +124,7 @@ def read_references(
     records: ReferenceRecords, positions: Sequence[int], twin: EcgTwin
 ) -> list[Reference]:
     """Return the references at ``positions``, their base vectors extracted with one thread."""
-    key = _pseudonym_key(records.corpus.url)
+    key = pseudonym_key(records.corpus.url)
     references: list[Reference] = []
     for start in range(0, len(positions), _REFERENCES_PER_BATCH):
         batch = list(positions[start : start + _REFERENCES_PER_BATCH])
@@ -155,31 +152,10 @@ def _reference(
 ) -> Reference:
     row, own = records.row(position), records.own_condition(position)
     patient = PatientRow(
-        person=_pseudonym(key, row["patient_id"]),
+        person=pseudonym(key, row["patient_id"]),
         split=row["split"],
         age_years=own.age_years,
         sex=own.sex,
         base_vector_digest=base_vector_digest(vector),
     )
     return Reference(patient, row["patient_id"], row["record_id"], vector)
-
-
-def _pseudonym_key(corpus_url: str) -> bytes:
-    name = join(corpus_url, _KEY_NAME)
-    try:
-        key = read_object(name)
-    except FileNotFoundError:
-        raise StoreError(
-            f"{name} is not there, so persons cannot be given pseudonyms; run the ingest again"
-        ) from None
-    if len(key) < _KEY_BYTES:  # pseudonyms by a guessable key are no pseudonyms
-        raise DamageError(
-            f"{name} is damaged: {len(key)} bytes, at least {_KEY_BYTES} are needed; restore it "
-            "from a copy"
-        )
-    return key
-
-
-def _pseudonym(key: bytes, patient_id: str) -> str:
-    """Return a keyed name: without the key it says nothing about the patient id."""
-    return hmac.new(key, patient_id.encode(), hashlib.sha256).hexdigest()[:20]

@@ -5,24 +5,18 @@ Axes: B batch, L independent lead, T sample, C channel, F frame.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgtwin.models.condition_tokens import ConditionBatch
-from ecgtwin.signals.leads import INDEPENDENT_LEADS, take_leads
-from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
+from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe
-from ecgtwin.store.reader import Corpus
 from ecgtwin.training.engine import rank_slice
 from ecgtwin.training.objectives import CONDITION_KEYS, Batch
-from ecgtwin.training.pairs import PairSampler
-from ecgtwin.twin.twin import EcgTwin
-
-BLOCK_ROWS = 256
+from ecgtwin.training.rows import LatentRows, TrainingRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,51 +32,6 @@ class Slice:
         """Return the share of ``rank``; raise SpecificationError if ``total`` does not divide."""
         part = rank_slice(total, rank=rank, world_size=world_size)
         return cls(total, part.start, part.stop)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRows:
-    """The accepted rows of one split, held in memory."""
-
-    samples_BLT: NDArray[np.float32]
-    conditions: list[CardiacCondition]
-    patients: list[str]
-
-    @classmethod
-    def read(
-        cls, corpora: Sequence[Corpus], split: str, leads: Sequence[str] = INDEPENDENT_LEADS
-    ) -> "TrainingRows":
-        """Read ``leads`` in that order and the conditions of ``split``, corpora in order."""
-        parts = [cls._read_one(corpus, split, leads) for corpus in corpora]
-        return cls(
-            np.concatenate([part.samples_BLT for part in parts]),
-            [condition for part in parts for condition in part.conditions],
-            [patient for part in parts for patient in part.patients],
-        )
-
-    @classmethod
-    def _read_one(cls, corpus: Corpus, split: str, leads: Sequence[str]) -> "TrainingRows":
-        splits = np.asarray(corpus.column("split"))
-        positions = np.flatnonzero(splits == split)
-        blocks = [
-            take_leads(corpus.samples_mv(positions[start : start + BLOCK_ROWS]), leads)
-            for start in range(0, len(positions), BLOCK_ROWS)
-        ]
-        columns = {
-            name: corpus.column(name)
-            for name in ("statements", "certainties", "heart_rate_bpm", "age_years", "sex")
-        }
-        patients = corpus.column("patient_id")
-        return cls(
-            np.concatenate(
-                blocks or [np.zeros((0, len(leads), corpus.layout.num_samples))], dtype=np.float32
-            ),
-            [condition_from_columns(columns, int(position)) for position in positions],
-            [str(patients[int(position)]) for position in positions],
-        )
-
-    def __len__(self) -> int:
-        return len(self.patients)
 
 
 def random_of_step(seed: int, step: int) -> np.random.Generator:
@@ -119,33 +68,6 @@ class VaeBatches:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class LatentRows:
-    """Latents, encoded conditions and (for the denoiser) base vectors of the same rows."""
-
-    latents_BCF: Tensor
-    conditions: ConditionBatch
-    patients: list[str]
-    base_vectors_BW: Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, rows: TrainingRows, twin: EcgTwin) -> "LatentRows":
-        """Encode every row once with ``twin`` as it is now."""
-        conditions = twin.condition_batch(rows.conditions)
-        latents, vectors = [], []
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            samples = torch.from_numpy(rows.samples_BLT[block]).to(twin.device)
-            latents.append(twin.vae.encode(samples))
-            vectors.append(twin.base_extractor(latents[-1], _take(conditions, block)))
-        return cls(torch.cat(latents), conditions, rows.patients, torch.cat(vectors))
-
-
-def _take(conditions: ConditionBatch, rows: slice | Tensor) -> ConditionBatch:
-    return ConditionBatch(*(getattr(conditions, item.name)[rows] for item in fields(conditions)))
-
-
 def _condition_entries(prefix: str, conditions: ConditionBatch) -> Batch:
     return {f"{prefix}{key}": getattr(conditions, key) for key in CONDITION_KEYS}
 
@@ -154,12 +76,18 @@ class PairBatches:
     """Two recordings each of patients drawn uniformly, for the base extractor."""
 
     def __init__(
-        self, rows: LatentRows, recipe: BaseExtractorRecipe, *, seed: int, part: Slice
+        self,
+        rows: LatentRows,
+        recipe: BaseExtractorRecipe,
+        *,
+        seed: int,
+        part: Slice,
+        pairs: PairSpec = PairSpec(),  # noqa: B008  (frozen)
     ) -> None:
         self.rows, self.recipe, self.seed, self.part = rows, recipe, seed, part
-        self.pairs = PairSampler(rows.patients, seed=seed)
-        names = {name: index for index, name in enumerate(sorted(set(rows.patients)))}
-        self.person = torch.tensor([names[name] for name in rows.patients])
+        self.pairs = rows.rows.sampler(pairs, seed=seed)
+        names = {name: index for index, name in enumerate(sorted(set(rows.rows.persons)))}
+        self.person = torch.tensor([names[name] for name in rows.rows.persons])
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's share of step ``step``."""
@@ -173,20 +101,28 @@ class PairBatches:
         for prefix, chosen in (("reference_", reference), ("target_", target)):
             rows = torch.from_numpy(chosen)
             batch[f"{prefix}latent_BCF"] = self.rows.latents_BCF[rows]
-            batch |= _condition_entries(prefix, _take(self.rows.conditions, rows))
+            batch |= _condition_entries(prefix, self.rows.conditions.take(rows))
         return batch
 
 
 class DenoiserBatches:
     """A target latent in its condition, with the base vector of another visit of the person.
 
-    A patient with one recording only is drawn too, without a base vector: the recording would
-    otherwise be told its own state through it.
+    A recording without a partner is drawn too, without a base vector: it would otherwise be told
+    its own state through it.
     """
 
-    def __init__(self, rows: LatentRows, recipe: DenoiserRecipe, *, seed: int, part: Slice) -> None:
+    def __init__(
+        self,
+        rows: LatentRows,
+        recipe: DenoiserRecipe,
+        *,
+        seed: int,
+        part: Slice,
+        pairs: PairSpec = PairSpec(),  # noqa: B008  (frozen)
+    ) -> None:
         self.rows, self.recipe, self.seed, self.part = rows, recipe, seed, part
-        self.pairs = PairSampler(rows.patients, seed=seed)
+        self.pairs = rows.rows.sampler(pairs, seed=seed)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's share of step ``step``."""
@@ -197,7 +133,7 @@ class DenoiserBatches:
         random = random_of_step(self.seed, step)
         has_base = _keep(random, part, recipe.base_dropout) & ~torch.from_numpy(is_single)
         rows = torch.from_numpy(target)
-        conditions = _take(self.rows.conditions, rows)
+        conditions = self.rows.conditions.take(rows)
         latents = self.rows.latents_BCF[rows]
         return {
             "latent_BCF": latents,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +15,11 @@ from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.store.objects import join, object_exists
-from ecgtwin.store.reader import Corpus
-from ecgtwin.training.data import TrainingRows
 from ecgtwin.training.engine import Engine, TorchEngine
 from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
+from ecgtwin.training.origins import Origin, open_origin, rows_of, text_encoder_for
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
-from ecgtwin.twin.corpus_text import corpus_encoder
+from ecgtwin.twin.encoding import check_fits
 from ecgtwin.twin.twin import EcgTwin
 
 
@@ -28,9 +27,10 @@ from ecgtwin.twin.twin import EcgTwin
 class TrainingJob:
     """What to train, from what, and where to put it.
 
-    ``folder`` (local) keeps logs and training checkpoints; ``out`` receives the twin's checkpoint.
-    ``start_from`` is a twin checkpoint to go on from, None to start from nothing; ``stages`` may
-    then be some of the networks, the others stay as they are.
+    ``corpora`` are URLs of corpora or packs. ``folder`` (local) keeps logs and training
+    checkpoints; ``out`` receives the twin's checkpoint. ``start_from`` is a twin checkpoint to go
+    on from, None to start from nothing; ``stages`` may then be some of the networks, the others
+    stay as they are.
     """
 
     recipe: Recipe
@@ -51,13 +51,13 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
     same job goes on. Raises SpecificationError where the corpora do not fit.
     """
     twin, corpora = check_training(job)
-    digests = [str(corpus.description["digest"]) for corpus in corpora]
+    digests = [corpus.digest for corpus in corpora]
     report = tee(JsonLines(job.folder / "log.jsonl"), show) if rank == 0 else silent
     inputs = StageInputs(
         recipe=job.recipe,
         twin=twin,
-        train_rows=TrainingRows.read(corpora, "train", twin.spec.vae.lead_order),
-        validation_rows=TrainingRows.read(corpora, "validation", twin.spec.vae.lead_order),
+        train_rows=rows_of(corpora, "train", twin.spec.vae.lead_order),
+        validation_rows=rows_of(corpora, "validation", twin.spec.vae.lead_order),
         make_engine=_engine_maker(job.engine),
         folder=job.folder,
         report=report,
@@ -71,16 +71,17 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
     return results
 
 
-def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Corpus]]:
+def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Origin]]:
     """Return the twin to start from and the corpora; writes nothing.
 
     Raises SpecificationError where they do not fit, or where ``out`` is taken by something else
     than what a training in ``folder`` put there.
     """
-    corpora = [Corpus(url) for url in job.corpora]
+    corpora = [open_origin(url) for url in job.corpora]
     twin = _start(job)
-    twin.text_encoder = corpus_encoder(job.corpora, twin.spec.text)
-    _check_fit(twin, job.corpora, corpora)
+    twin.text_encoder = text_encoder_for(job.corpora, twin.spec.text)
+    for corpus in corpora:
+        check_fits(corpus.url, corpus.num_samples, corpus.sampling_rate_hz, twin.spec)
     if job.folder.exists() and not job.folder.is_dir():
         raise SpecificationError(f"--folder {job.folder} is a file; give a folder")
     if object_exists(join(job.out, "twin.json")) and not (job.folder / "log.jsonl").exists():
@@ -92,7 +93,7 @@ def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Corpus]]:
     return twin, corpora
 
 
-def _check_finished(job: TrainingJob, corpora: Sequence[Corpus]) -> None:
+def _check_finished(job: TrainingJob, corpora: Sequence[Origin]) -> None:
     """Raise SpecificationError where ``folder`` finished another training into ``out``."""
     summary = job.folder / "summary.json"
     if not summary.exists() or not object_exists(join(job.out, "twin.json")):
@@ -100,7 +101,7 @@ def _check_finished(job: TrainingJob, corpora: Sequence[Corpus]) -> None:
     found = json.loads(summary.read_text())
     pairs = {
         "--stages": (sorted(found["stages"]), sorted(job.stages)),
-        "--corpus": (found["corpora"], [corpus.description["digest"] for corpus in corpora]),
+        "--corpus": (found["corpora"], [corpus.digest for corpus in corpora]),
         "--start-from": (found["start_from"], job.start_from),
     }
     differing = [name for name, (there, asked) in pairs.items() if there != asked]
@@ -128,23 +129,19 @@ def _start(job: TrainingJob) -> EcgTwin:
     return twin
 
 
-def _check_fit(twin: EcgTwin, urls: Sequence[str], corpora: Sequence[Corpus]) -> None:
-    wanted = (twin.num_samples, twin.sampling_rate_hz)
-    for url, corpus in zip(urls, corpora, strict=True):
-        found = (corpus.layout.num_samples, corpus.layout.sampling_rate_hz)
-        if found != wanted:
-            raise SpecificationError(
-                f"corpus {url} has {found[0]} samples at {found[1]} Hz, preset "
-                f"{twin.spec.preset!r} needs {wanted[0]} at {wanted[1]}; ingest it at that rate"
-            )
-
-
 def _engine_maker(kind: str) -> Callable[[nn.Module, TrainingSpec], Engine]:
     if kind == "torch":
         return TorchEngine
     from ecgtwin.training.deepspeed_engine import DeepSpeedEngine
 
     return DeepSpeedEngine
+
+
+def _own_version() -> str:
+    try:
+        return version("ecgtwin")
+    except PackageNotFoundError:  # a copy of the sources on another machine
+        return "not installed"
 
 
 def _finish(
@@ -164,11 +161,11 @@ def _finish(
         "corpora": list(digests),
         "start_from": job.start_from,
         "training_records": len(inputs.train_rows),
-        "training_patients": len(set(inputs.train_rows.patients)),
+        "training_patients": len(set(inputs.train_rows.persons)),
         "stages": stages,
         "engine": job.engine,
         "versions": {
-            "ecgtwin": version("ecgtwin"),
+            "ecgtwin": _own_version(),
             "torch": str(torch.__version__),
             "numpy": np.__version__,
         },

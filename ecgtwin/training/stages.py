@@ -5,7 +5,6 @@ The same function runs in one process and under torchrun, on any engine.
 
 import copy
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.training.data import (
     DenoiserBatches,
-    LatentRows,
     PairBatches,
     Slice,
-    TrainingRows,
     VaeBatches,
     latent_statistics,
 )
@@ -35,8 +33,10 @@ from ecgtwin.training.objectives import (
     DenoiserObjective,
     VaeObjective,
 )
+from ecgtwin.training.rows import LatentRows, TrainingRows
 from ecgtwin.training.selection import Judge, Selection
 from ecgtwin.training.state import Tensors
+from ecgtwin.twin.encoding import latents_of
 from ecgtwin.twin.twin import EcgTwin
 
 MakeEngine = Callable[[nn.Module, TrainingSpec], Engine]
@@ -90,7 +90,7 @@ def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[St
     learn from a network that is not finished. Raises SpecificationError when the corpus has too
     few patients for a stage.
     """
-    _check_rows(inputs.train_rows)
+    _check_rows(inputs.train_rows, inputs.recipe.pairs)
     results: list[StageResult] = []
     for name in stages:
         results.append(_run(name, inputs))
@@ -99,12 +99,12 @@ def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[St
     return results
 
 
-def _check_rows(rows: TrainingRows) -> None:
-    patients = set(rows.patients)
-    if len(rows) - len(patients) < 1:
+def _check_rows(rows: TrainingRows, pairs: PairSpec) -> None:
+    if not rows.num_paired(pairs):
+        allowed = "" if pairs == PairSpec() else f" that {pairs} allows in a pair"
         raise SpecificationError(
-            f"the corpus has {len(rows)} training records of {len(patients)} patients, none with "
-            "two records; pairs of one person are needed, ingest more records"
+            f"the corpus has {len(rows)} training records of {len(set(rows.persons))} patients, "
+            f"none with two records{allowed}; pairs of one person are needed, ingest more records"
         )
 
 
@@ -121,7 +121,7 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
     try:
         part = Slice.of_rank(spec.batch_size, engine.rank, engine.world_size)
         deadline = None if inputs.minutes is None else 60 * inputs.minutes * MINUTE_SHARES[name]
-        facts = RunFacts(provenance={**inputs.facts, "recipe": spec.recipe_digest()})
+        facts = RunFacts(provenance={**inputs.facts, **_recipe_facts(name, spec, inputs.recipe)})
         start_step = resume(engine, folder, facts=facts)
         if start_step and start_step == _deadline_step(folder):
             spec = spec.model_copy(update={"num_steps": start_step})
@@ -152,6 +152,12 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
     return StageResult(name, summary, selection.validation, selection.step)
 
 
+def _recipe_facts(stage: str, spec: TrainingSpec, recipe: Recipe) -> dict[str, str | None]:
+    """Return what a checkpoint says of the recipe; usual pairs are not mentioned."""
+    usual = stage == "vae" or recipe.pairs == PairSpec()
+    return {"recipe": spec.recipe_digest(), "pairs": None if usual else recipe.pairs.digest()}
+
+
 def _deadline_step(folder: Path) -> int | None:
     """Return the step at which a deadline has finished the stage, None where none has."""
     try:
@@ -169,14 +175,7 @@ def _measure_latents(inputs: StageInputs) -> None:
     rows, vae = inputs.train_rows, inputs.twin.vae
     vae.latent_mean_C1.zero_()
     vae.latent_scale_C1.fill_(1)
-    with torch.no_grad():
-        latents = [
-            vae.encode(
-                torch.from_numpy(rows.samples_BLT[start : start + 256]).to(inputs.twin.device)
-            )
-            for start in range(0, len(rows), 256)
-        ]
-    mean, scale = latent_statistics(latents)
+    mean, scale = latent_statistics([latents_of(inputs.twin, rows.samples_BLT)])
     vae.latent_mean_C1.copy_(mean)
     vae.latent_scale_C1.copy_(scale)
 
@@ -216,47 +215,53 @@ def _vae(inputs: StageInputs) -> Prepared:
 
 
 def _base_extractor(inputs: StageInputs) -> Prepared:
-    recipe, twin = inputs.recipe.base_extractor, inputs.twin
+    recipe, pairs, twin = inputs.recipe.base_extractor, inputs.recipe.pairs, inputs.twin
     spec = recipe.training
-    rows = LatentRows.of(inputs.train_rows, twin)
+    rows = _encoded(inputs, "base_extractor")
     validation = None
-    if _num_paired(inputs.validation_rows) > 1:  # one person has no negatives: the loss is 0
+    # one person has no negatives: the loss is 0
+    if inputs.validation_rows.num_paired(pairs) > 1:
         held_out = LatentRows.of(inputs.validation_rows, twin)
-        size = len(set(held_out.patients))
-        validation = PairBatches(
-            held_out, recipe, seed=spec.seed + 1, part=Slice(min(64, size), 0, min(64, size))
-        )
+        size = min(64, len(set(held_out.rows.persons)))
+        part = Slice(size, 0, size)
+        validation = PairBatches(held_out, recipe, seed=spec.seed + 1, part=part, pairs=pairs)
     objective = BaseExtractorObjective(twin.base_extractor.requires_grad_(True), recipe)
     return (
         objective,
         spec,
-        lambda part: PairBatches(rows, recipe, seed=spec.seed, part=part),
+        lambda part: PairBatches(rows, recipe, seed=spec.seed, part=part, pairs=pairs),
         validation,
     )
 
 
 def _denoiser(inputs: StageInputs) -> Prepared:
-    recipe, twin = inputs.recipe.denoiser, inputs.twin
+    recipe, pairs, twin = inputs.recipe.denoiser, inputs.recipe.pairs, inputs.twin
     spec = recipe.training
-    rows = LatentRows.of(inputs.train_rows, twin)
+    rows = _encoded(inputs, "denoiser")
     validation = None
-    if _num_paired(inputs.validation_rows):
+    if inputs.validation_rows.num_paired(pairs):
         held_out = LatentRows.of(inputs.validation_rows, twin)
-        validation = DenoiserBatches(held_out, recipe, seed=spec.seed + 1, part=Slice(64, 0, 64))
+        part = Slice(64, 0, 64)
+        validation = DenoiserBatches(held_out, recipe, seed=spec.seed + 1, part=part, pairs=pairs)
     objective = DenoiserObjective(
         twin.denoiser.requires_grad_(True), recipe, process=twin.spec.process
     )
     return (
         objective,
         spec,
-        lambda part: DenoiserBatches(rows, recipe, seed=spec.seed, part=part),
+        lambda part: DenoiserBatches(rows, recipe, seed=spec.seed, part=part, pairs=pairs),
         validation,
     )
 
 
-def _num_paired(rows: TrainingRows) -> int:
-    """Return how many patients have two records or more."""
-    return sum(count > 1 for count in Counter(rows.patients).values())
+def _encoded(inputs: StageInputs, stage: str) -> LatentRows:
+    """Encode the training rows, and report where values that the corpus holds were taken."""
+    rows = LatentRows.of(inputs.train_rows, inputs.twin)
+    num_latents, num_vectors = rows.num_stored
+    if num_latents:
+        line: Line = {"stage": stage, "rows": len(inputs.train_rows)}
+        inputs.report({**line, "stored_latents": num_latents, "stored_base_vectors": num_vectors})
+    return rows
 
 
 def parameters_of(twin: EcgTwin) -> dict[str, int]:

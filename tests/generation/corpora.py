@@ -11,10 +11,11 @@ import numpy as np
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.commit import put_new
-from ecgtwin.store.layout import CORPUS_COLUMNS, SignalLayout
+from ecgtwin.store.layout import SignalLayout
 from ecgtwin.store.objects import join, read_object
 from ecgtwin.store.s3 import filesystem
 from ecgtwin.store.writer import create_signals, write_shard
+from tests.store.shards import whole_columns
 from tests.tiny import tiny_twin
 
 NUM_SAMPLES, RATE_HZ = 1024, 102.4
@@ -66,9 +67,9 @@ def make_corpus(url: str, rows: Sequence[Row] = DEFAULT_ROWS) -> str:
         "statements": [[code for code, _ in row.statements] for row in rows],
         "certainties": [[certainty for _, certainty in row.statements] for row in rows],
     }
-    assert set(columns) | {"row", "saturated"} == set(CORPUS_COLUMNS)
     shard = Shard(0, 0, len(rows))
-    write_shard(url, layout, shard, samples_mv, columns, schema="corpus", plan_digest="c0ffee")
+    filled = whole_columns(columns)
+    write_shard(url, layout, shard, samples_mv, filled, schema="corpus", plan_digest="c0ffee")
     return url
 
 

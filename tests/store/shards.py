@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecgtwin.spec.shard import Shard
-from ecgtwin.store.layout import SignalLayout
+from ecgtwin.store.layout import CORPUS_COLUMNS, NULLABLE, SignalLayout
 from ecgtwin.store.writer import CommittedShard, create_signals, write_shard
 
 LAYOUT = SignalLayout(
@@ -33,11 +33,25 @@ def samples_of(layout: SignalLayout, seed: int = 0) -> np.ndarray:
     return samples
 
 
+def whole_columns(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the columns with the other corpus columns as an unmeasured, plain row has them."""
+    count = len(columns["record_id"])
+    usual: dict[str, Any] = {name: None for name in CORPUS_COLUMNS if name in NULLABLE}
+    usual |= {"window": 0, "window_start_s": 0.0, "unmapped": [], "flags": []}
+    filled = {name: [value] * count for name, value in usual.items()} | columns
+    for short, whole in (("patient_id", "person_id"), ("record_id", "recording_id")):
+        names = zip(filled["source"], filled[short], strict=True)
+        filled.setdefault(whole, [f"{source}:{name}" for source, name in names])
+    assert set(filled) | {"row", "saturated"} == set(CORPUS_COLUMNS)
+    return filled
+
+
 def corpus_columns(shard: Shard) -> dict[str, list[Any]]:
     """Return every corpus column of a shard but ``row`` and ``saturated``."""
     rows = range(shard.start, shard.stop)
-    return {
+    columns = {
         "accepted": [row != REJECTED for row in rows],
+        "reason_kind": ["flat_lead" if row == REJECTED else None for row in rows],
         "reason": ["flat lead V1" if row == REJECTED else None for row in rows],
         "record_id": [f"record-{row}" for row in rows],
         "patient_id": [f"patient-{row // 2}" for row in rows],
@@ -51,6 +65,7 @@ def corpus_columns(shard: Shard) -> dict[str, list[Any]]:
         "statements": [["sinus rhythm", f"code {row}"] for row in rows],
         "certainties": [["definite", "possible"] for _ in rows],
     }
+    return whole_columns(columns)
 
 
 def write_one(

@@ -15,10 +15,8 @@ from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe, VaeRecipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.training.data import (
     DenoiserBatches,
-    LatentRows,
     PairBatches,
     Slice,
-    TrainingRows,
     VaeBatches,
     latent_statistics,
 )
@@ -28,6 +26,7 @@ from ecgtwin.training.objectives import (
     VaeObjective,
     condition_of,
 )
+from ecgtwin.training.rows import LatentRows, TrainingRows
 from tests.tiny import TINY, TINY_PUBLISHED, tiny_twin
 
 TRAINING = TrainingSpec()

@@ -17,9 +17,11 @@ from ecgtwin.sources.simulated import SimulatedSource
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.spec.recipe import STAGES, load_recipe
 from ecgtwin.store.reader import Corpus
-from ecgtwin.training.data import TrainingRows
+from ecgtwin.training.rows import TrainingRows
 from ecgtwin.training.run import TrainingJob, run_training
+from ecgtwin.twin.derived_values import encode_corpus, plan_encoding
 from ecgtwin.twin.twin import EcgTwin
+from tests.training.corpora import Row, write_corpus
 
 
 def make_corpus(url, *, num_persons=12, visits=2, num_samples=1024):
@@ -84,11 +86,19 @@ def test_every_network_moved_and_is_there(job, results):
     assert {line["stage"] for line in lines} == set(STAGES)
 
 
-def test_one_validation_person_alone_cannot_judge_the_base_extractor(results, corpus):
+def test_one_validation_person_alone_cannot_judge_the_base_extractor(job, results, tmp_path):
     """Without another person there are no negatives, and every loss is 0: the first would win."""
-    validation = TrainingRows.read([Corpus(corpus)], "validation")
-    assert len(set(validation.patients)) == 1
-    (extractor,) = (result for result in results if result.stage == "base_extractor")
+    persons = {"p0": "train", "p1": "train", "p2": "train", "p3": "validation"}
+    rows = [Row(name, f"{name}-{v}", split) for name, split in persons.items() for v in range(2)]
+    only = replace(
+        job,
+        corpora=(write_corpus(str(tmp_path / "corpus"), rows),),
+        out=str(tmp_path / "twin"),
+        folder=tmp_path / "training",
+        start_from=job.out,
+        stages=("base_extractor",),
+    )
+    (extractor,) = run_training(only, rank=0)
     assert (extractor.validation, extractor.selected_step) == ({}, 3)
 
 
@@ -197,6 +207,25 @@ def test_going_on_with_one_stage_leaves_the_other_networks(job, results, tmp_pat
     assert (only.folder / "log.jsonl").read_bytes() == log
     with pytest.raises(SpecificationError, match="--start-from"):
         run_training(replace(only, start_from=None, out=str(tmp_path / "no")), rank=0)
+
+
+def test_a_run_takes_what_is_stored_beside_the_corpus_and_says_so(job, results, tmp_path):
+    url = write_corpus(str(tmp_path / "corpus"), [Row(f"p{n // 2}", f"r{n}") for n in range(10)])
+    encode_corpus(plan_encoding(url, job.out), executor=LocalExecutor())
+    before = {path: path.stat().st_mtime_ns for path in Path(url).rglob("*")}
+    only = replace(
+        job,
+        corpora=(url,),
+        out=str(tmp_path / "twin"),
+        folder=tmp_path / "training",
+        start_from=job.out,
+        stages=("base_extractor",),
+    )
+    run_training(only, rank=0)
+    lines = [json.loads(line) for line in (only.folder / "log.jsonl").read_text().splitlines()]
+    found = {"rows": 10, "stored_latents": 10, "stored_base_vectors": 10}
+    assert lines[0] == {"stage": "base_extractor", **found}
+    assert {path: path.stat().st_mtime_ns for path in Path(url).rglob("*")} == before
 
 
 def test_a_run_that_its_minutes_ended_is_finished(job, tmp_path):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.sources.ptbxl import PtbXlSource
+from ecgtwin.sources.archives.ptbxl import PtbXlSource
 from ecgtwin.spec.condition import CardiacCondition
 from ecgtwin.spec.edit import Add, EditSpec, Replace, Reweight
+from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.twin.editing import recording_sampling
 from ecgtwin.twin.persons import Reference, prepared_samples
@@ -176,7 +177,7 @@ def test_what_cannot_be_edited_is_refused(twin):
 
 @pytest.fixture(scope="module")
 def recordings(real_data):
-    source = PtbXlSource.open(real_data / "ptbxl", limit=NUM_RECORDS)
+    source = PtbXlSource.open(str(real_data / "ptbxl"), settings=IngestSpec(limit=NUM_RECORDS))
     return [Reference(row.record, row.condition) for row in source.read(0, NUM_RECORDS)]
 
 

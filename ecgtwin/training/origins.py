@@ -1,0 +1,74 @@
+"""What a training reads from: corpora, or packs where neither zarr nor pyarrow is installed."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ecgtwin.models.text_encoder import HashedEncoder, TextEncoder, make_encoder
+from ecgtwin.spec.model import TextSpec
+from ecgtwin.store.pack import Pack, is_pack, read_pack
+from ecgtwin.training.rows import TrainingRows
+
+
+class Origin(Protocol):
+    """A corpus or a pack, opened."""
+
+    url: str
+
+    @property
+    def digest(self) -> str:
+        """By which a training knows it."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per lead."""
+
+    @property
+    def sampling_rate_hz(self) -> float:
+        """Of every recording."""
+
+    def rows(self, split: str, leads: Sequence[str]) -> TrainingRows:
+        """Read ``leads`` and conditions of a split."""
+
+
+class _CorpusOrigin:
+    def __init__(self, url: str) -> None:
+        from ecgtwin.store.reader import Corpus
+
+        self.url, self._corpus = url, Corpus(url)
+        self.digest = str(self._corpus.description["digest"])
+        self.num_samples = self._corpus.layout.num_samples
+        self.sampling_rate_hz = self._corpus.layout.sampling_rate_hz
+
+    def rows(self, split: str, leads: Sequence[str]) -> TrainingRows:
+        return TrainingRows.read([self._corpus], split, leads)
+
+
+class _PackOrigin:
+    def __init__(self, pack: Pack) -> None:
+        self._pack, self.url, self.digest = pack, pack.url, pack.digest
+        self.num_samples, self.sampling_rate_hz = pack.num_samples, pack.sampling_rate_hz
+
+    def rows(self, split: str, leads: Sequence[str]) -> TrainingRows:
+        return TrainingRows.read_pack(self._pack, split, leads)
+
+
+def open_origin(url: str) -> Origin:
+    """Open the corpus or pack at ``url``; StoreError where there is none."""
+    return _PackOrigin(read_pack(url)) if is_pack(url) else _CorpusOrigin(url)
+
+
+def rows_of(origins: Sequence[Origin], split: str, leads: Sequence[str]) -> TrainingRows:
+    """Read ``leads`` in that order and the conditions of ``split``, origins in order."""
+    return TrainingRows.joined([origin.rows(split, leads) for origin in origins])
+
+
+def text_encoder_for(urls: Sequence[str], spec: TextSpec) -> TextEncoder:
+    """Return the encoder of ``spec``; what is embedded beside corpora is taken from there."""
+    corpora = [url for url in urls if not is_pack(url)]
+    if spec.kind == "hashed":
+        return HashedEncoder(spec.width)
+    if not corpora:
+        return make_encoder(spec)
+    from ecgtwin.twin.corpus_text import corpus_encoder
+
+    return corpus_encoder(corpora, spec)
