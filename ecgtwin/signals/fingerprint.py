@@ -6,6 +6,7 @@ in a share of bits that is the angle between the signals over pi (Charikar 2002,
 estimation techniques from rounding algorithms), so copies differ in few bits and strangers in half.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from ecgtwin.signals.leads import INDEPENDENT_LEADS, independent_leads
 NUM_BITS = 256
 SPAN_S = 9.5  # of the window; what follows may be cut off in a copy
 LOWEST_HZ, HIGHEST_HZ = 1.0, 18.0  # below: baseline filters differ; above: noise and resampling
+DETAIL_HZ = (5.0, 40.0)  # of the check: edges of QRS complexes and noise, which nobody shares
 _SEED = 20250802
 
 
@@ -23,10 +25,37 @@ def fingerprint(samples_mv: NDArray[np.floating], *, sampling_rate_hz: float) ->
     """Return the fingerprint of (12, time) as 64 hex digits."""
     count = min(samples_mv.shape[1], round(SPAN_S * sampling_rate_hz))
     leads = independent_leads(np.asarray(samples_mv[:, :count], dtype=np.float32))
-    parts = (leads - leads.mean(axis=1, keepdims=True)) @ _waves(count, sampling_rate_hz)
+    waves = _waves(count, sampling_rate_hz, LOWEST_HZ, HIGHEST_HZ)
+    parts = (leads - leads.mean(axis=1, keepdims=True)) @ waves
     parts /= np.linalg.norm(parts, axis=1, keepdims=True) + 1e-9
     signs = parts.reshape(-1) @ _directions(parts.size) > 0
     return np.packbits(signs).tobytes().hex()
+
+
+def shared_energy(
+    a_mv: NDArray[np.floating], b_mv: NDArray[np.floating], *, a_rate_hz: float, b_rate_hz: float
+) -> float:
+    """Return the share of the 5 to 40 Hz energy of ``b_mv`` that ``a_mv`` explains, lead by lead.
+
+    Both are (12, time) and begin at the same moment; a gain per lead is free. Copies share nearly
+    all, whatever rate or step they are stored at; two recordings of paced hearts up to nine tenths.
+    """
+    span_s = min(a_mv.shape[1] / a_rate_hz, b_mv.shape[1] / b_rate_hz, SPAN_S)
+    a, b = (_details(*one, span_s) for one in ((a_mv, a_rate_hz), (b_mv, b_rate_hz)))
+    gain = (a * b).sum(axis=1, keepdims=True) / ((a**2).sum(axis=1, keepdims=True) + 1e-12)
+    left = ((b - gain * a) ** 2).sum()
+    return float(1 - left / ((b**2).sum() + 1e-12))
+
+
+def _details(
+    samples_mv: NDArray[np.floating], rate_hz: float, span_s: float
+) -> NDArray[np.float64]:
+    count = round(span_s * rate_hz)
+    leads = independent_leads(np.asarray(samples_mv[:, :count], dtype=np.float64))
+    highest_hz = min(DETAIL_HZ[1], 0.4 * rate_hz)
+    waves = _waves(count, rate_hz, DETAIL_HZ[0], highest_hz)
+    parts: NDArray[np.float64] = (leads - leads.mean(axis=1, keepdims=True)) @ waves / rate_hz
+    return parts
 
 
 def fingerprint_words(fingerprints: list[str]) -> NDArray[np.uint64]:
@@ -42,11 +71,13 @@ def differing_bits(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.i
 
 
 @lru_cache(maxsize=8)
-def _waves(count: int, sampling_rate_hz: float) -> NDArray[np.float32]:
+def _waves(
+    count: int, sampling_rate_hz: float, lowest_hz: float, highest_hz: float
+) -> NDArray[np.float32]:
     """Return tapered cosines and sines (time, 2 x frequency), frequencies at 1 / SPAN_S apart."""
-    frequencies_hz = np.arange(np.ceil(LOWEST_HZ * SPAN_S), HIGHEST_HZ * SPAN_S) / SPAN_S
+    numbers = np.arange(math.ceil(lowest_hz * SPAN_S), math.ceil(highest_hz * SPAN_S))
     time_s = np.arange(count) / sampling_rate_hz
-    angle = 2 * np.pi * time_s[:, None] * frequencies_hz
+    angle = 2 * np.pi * time_s[:, None] * (numbers / SPAN_S)
     taper = np.sin(np.pi * (np.arange(count) + 0.5) / count)[:, None]
     waves = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * taper
     return waves.astype(np.float32)

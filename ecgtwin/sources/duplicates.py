@@ -1,6 +1,6 @@
 """The same recording met twice: found by fingerprint, and what follows for persons and splits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,28 +8,43 @@ from numpy.typing import NDArray
 
 from ecgtwin.signals.fingerprint import differing_bits
 
-MAX_BITS = 28  # of 256; copies at other rates differ in up to 17, strangers in 58 and more
+MAX_BITS = 28  # of 256; copies at other rates differ in up to 17
+MIN_SHARED_ENERGY = 0.965  # copies at other rates share 0.98, strangers of 28 bits up to 0.93
 _BAND_BITS = 16  # a copy is alike in at least one band: certain up to 15 bits, 99 % at 20
 _BLOCK = 4_000_000  # candidate pairs compared at a time
 
 Words = NDArray[np.uint64]
+Rows = NDArray[np.int64]
 
 
-def copies(words: Words, *, num_known: int = 0) -> NDArray[np.int64]:
+def copies(
+    words: Words, confirm: Callable[[Rows, Rows], NDArray[np.bool_]], *, num_known: int = 0
+) -> Rows:
     """Return, for each of (n, 4) fingerprint words, the first row that it is a copy of, or itself.
 
     Rows are in the order in which they arrived. The first ``num_known`` are from elsewhere and are
-    not compared with each other.
+    not compared with each other. ``confirm`` looks at the signals of (earlier, later) rows whose
+    fingerprints are near: few, but some are not copies.
     """
     first = np.arange(len(words))
+    near = _near(words, num_known)
+    if len(near):
+        kept = near[confirm(near[:, 0], near[:, 1])]
+        np.minimum.at(first, kept[:, 1], kept[:, 0])
+    for row in np.flatnonzero(first < np.arange(len(words))):  # a copy of a copy
+        first[row] = first[first[row]]
+    return first
+
+
+def _near(words: Words, num_known: int) -> Rows:
+    """Return all (earlier, later) rows of near fingerprints, (pairs, 2), in order, each once."""
+    found = [np.zeros((0, 2), dtype=np.int64)]
     bands = words.view(np.uint16) if len(words) else np.zeros((0, 16), np.uint16)
     for band in range(bands.shape[1]):
         for earlier, later in _pairs_alike(bands[:, band], num_known):
             close = differing_bits(words[earlier], words[later]) <= MAX_BITS
-            np.minimum.at(first, later[close], earlier[close])
-    for row in np.flatnonzero(first < np.arange(len(words))):  # a copy of a copy
-        first[row] = first[first[row]]
-    return first
+            found.append(np.stack([earlier[close], later[close]], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _pairs_alike(

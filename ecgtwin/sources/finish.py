@@ -66,7 +66,7 @@ def tally(
     """Return the counts of what is committed; with ``write`` make the tables of a whole corpus."""
     indices = committed_shards(url)
     known = [Corpus(known_url) for known_url in settings.known]
-    resolved = register_of(read_manifests(url, indices), known).resolve(settings)
+    resolved = register_of(url, read_manifests(url, indices), known).resolve(settings)
     names = resolved.names()
     writer = TableWriter(url, digest) if write else None
     counted = Tally()

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.signals.fingerprint import fingerprint_words
-from ecgtwin.sources.duplicates import Persons, copies
+from ecgtwin.signals.fingerprint import fingerprint_words, shared_energy
+from ecgtwin.sources.duplicates import MIN_SHARED_ENERGY, Persons, copies
 from ecgtwin.sources.splits import split_of, strictest
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.store.manifest import Manifest
-from ecgtwin.store.reader import Corpus
+from ecgtwin.store.reader import Corpus, StoredSteps, to_mv
 
 Numbers = NDArray[np.int64]
+
+_PAIRS_AT_A_TIME = 256
 
 
 @dataclass(slots=True)
@@ -32,28 +34,33 @@ class _Names:
 class Register:
     """Persons, recordings and fingerprints in order of arrival: known corpora, then this one.
 
-    Holds some dozen bytes a row, never signals or conditions.
+    Holds some dozen bytes a row; signals only of rows whose fingerprints are near.
     """
 
-    def __init__(self, known: Sequence[Corpus]) -> None:
+    def __init__(self, url: str, known: Sequence[Corpus]) -> None:
+        self._stores: list[StoredSteps] = [*known, StoredSteps(url)]
+        self._store_of: list[int] = []  # of each kept row
+        self._row_of: list[int] = []  # in its store
         self._persons, self._recordings = _Names(), _Names()
-        self._person_of: list[int] = []  # of each kept row
+        self._person_of: list[int] = []
         self._recording_of: list[int] = []
         self._fingerprints: list[str] = []
         self._official: dict[int, set[str]] = {}
         self._known_split: dict[int, set[str]] = {}
-        for corpus in known:
-            self._add_known(corpus)
+        for number, corpus in enumerate(known):
+            self._add_known(number, corpus)
         self._num_known = len(self._fingerprints)
 
-    def _add_known(self, corpus: Corpus) -> None:
-        names = ("person_id", "recording_id", "fingerprint", "split")
+    def _add_known(self, store: int, corpus: Corpus) -> None:
+        names = ("row", "person_id", "recording_id", "fingerprint", "split")
         rows = zip(*(corpus.column(name) for name in names), strict=True)
-        for person, recording, mark, split in rows:
-            self._add(person, recording, mark)
+        for row, person, recording, mark, split in rows:
+            self._add(store, int(row), person, recording, mark)
             self._known_split.setdefault(self._persons.number(person), set()).add(split)
 
-    def _add(self, person: str, recording: str, mark: str) -> None:
+    def _add(self, store: int, row: int, person: str, recording: str, mark: str) -> None:
+        self._store_of.append(store)
+        self._row_of.append(row)
         self._person_of.append(self._persons.number(person))
         self._recording_of.append(self._recordings.number(recording))
         self._fingerprints.append(mark)
@@ -61,20 +68,43 @@ class Register:
     def add(self, manifest: Manifest) -> None:
         """Take the rows of a shard; shards come in order."""
         columns = manifest.columns
-        names = ("accepted", "person_id", "recording_id", "fingerprint", "official_split")
-        for accepted, person, recording, mark, official in zip(
+        names = ("row", "accepted", "person_id", "recording_id", "fingerprint", "official_split")
+        for row, accepted, person, recording, mark, official in zip(
             *(columns[name] for name in names), strict=True
         ):
             number = self._persons.number(person)
             if official is not None:
                 self._official.setdefault(number, set()).add(official)
             if accepted:
-                self._add(person, recording, mark)
+                self._add(len(self._stores) - 1, row, person, recording, mark)
+
+    def _are_copies(self, earlier: Numbers, later: Numbers) -> NDArray[np.bool_]:
+        """Say of which pairs of kept rows the signals are the same."""
+        found = []
+        for start in range(0, len(later), _PAIRS_AT_A_TIME):
+            part = slice(start, start + _PAIRS_AT_A_TIME)
+            signals = self._signals(np.unique(np.concatenate([earlier[part], later[part]])))
+            for one, other in zip(earlier[part].tolist(), later[part].tolist(), strict=True):
+                (a_mv, a_rate_hz), (b_mv, b_rate_hz) = signals[one], signals[other]
+                share = shared_energy(a_mv, b_mv, a_rate_hz=a_rate_hz, b_rate_hz=b_rate_hz)
+                found.append(share >= MIN_SHARED_ENERGY)
+        return np.array(found, dtype=bool)
+
+    def _signals(self, kept: Numbers) -> dict[int, tuple[NDArray[np.float32], float]]:
+        """Return number of the kept row -> samples (12, time) in mV and their rate in Hz."""
+        found = {}
+        for store, stored in enumerate(self._stores):
+            mine = [number for number in kept.tolist() if self._store_of[number] == store]
+            rows = np.array([self._row_of[number] for number in mine], dtype=np.int64)
+            samples_mv = to_mv(stored.read_steps(rows))
+            rate_hz = stored.layout.sampling_rate_hz
+            found.update({n: (one, rate_hz) for n, one in zip(mine, samples_mv, strict=True)})
+        return found
 
     def resolve(self, settings: IngestSpec) -> "Resolved":
         """Return who is who once all rows are in."""
         words = fingerprint_words(self._fingerprints)
-        first = copies(words, num_known=self._num_known)
+        first = copies(words, self._are_copies, num_known=self._num_known)
         person_of = np.array(self._person_of, dtype=np.int64)
         recording_of = np.array(self._recording_of, dtype=np.int64)
         again = np.flatnonzero(
@@ -175,9 +205,9 @@ class Resolved:
         return int((counts > 1).sum()), int((counts * (counts - 1) // 2).sum())
 
 
-def register_of(manifests: Iterable[Manifest], known: Sequence[Corpus]) -> Register:
-    """Return the register of known corpora and the shards of this one."""
-    register = Register(known)
+def register_of(url: str, manifests: Iterable[Manifest], known: Sequence[Corpus]) -> Register:
+    """Return the register of known corpora and the shards of the one at ``url``."""
+    register = Register(url, known)
     for manifest in manifests:
         register.add(manifest)
     return register

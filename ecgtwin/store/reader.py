@@ -19,7 +19,53 @@ from ecgtwin.store.zarr_shards import open_samples, read_layout
 CHUNKS_PER_READ = 32
 
 
-class ShardedEcgs:
+class StoredSteps:
+    """The stored samples at a URL by row number, whatever is known of the rows."""
+
+    def __init__(self, url: str) -> None:
+        """Read the layout; StoreError when nothing is at ``url``."""
+        self.url = url
+        self.layout: SignalLayout = read_layout(url)
+        self._array: tuple[int, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}
+
+    def read_steps(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
+        """Return stored steps (n, 12, time) of accepted ``rows``, each chunk read once."""
+        steps = np.empty((len(rows), len(LEADS), self.layout.num_samples), dtype=np.int16)
+        order = np.argsort(rows, kind="stable")
+        chunks = rows[order] // self.layout.rows_per_chunk
+        chunks_per_shard = self.layout.rows_per_shard // self.layout.rows_per_chunk
+        for first, last in _runs(chunks, chunks_per_shard):
+            mine = order[np.searchsorted(chunks, first) : np.searchsorted(chunks, last + 1)]
+            start = first * self.layout.rows_per_chunk
+            stop = min((last + 1) * self.layout.rows_per_chunk, self.layout.num_rows)
+            steps[mine] = self._read_span(int(start), int(stop))[rows[mine] - start]
+        holed = (steps == FILL).any(axis=(1, 2))
+        if holed.any():
+            self._raise_damaged(int(rows[np.flatnonzero(holed)[0]]), "it is missing or incomplete")
+        return steps
+
+    def _read_span(self, start: int, stop: int) -> NDArray[np.int16]:
+        with store_errors(self.url):
+            if self._array is None or self._array[0] != os.getpid():
+                self._array = (os.getpid(), open_samples(self.url))
+            try:
+                found: NDArray[np.int16] = self._array[1][start:stop]
+            except (ValueError, RuntimeError) as error:  # a checksum, or Blosc, refuses the bytes
+                self._raise_damaged(start, str(error))
+        return found
+
+    def _raise_damaged(self, row: int, why: str) -> NoReturn:
+        name = join(self.url, object_name(row // self.layout.rows_per_shard))
+        raise DamageError(
+            f"{name} (row {row}) is damaged: {why}; "
+            "`verify` lists everything that is wrong; restore it or make the shard again"
+        )
+
+
+class ShardedEcgs(StoredSteps):
     """The committed rows at a URL. Rows without a manifest do not exist.
 
     ``columns``: every committed row, in row order, rejected ones too. ``rows``: the row numbers
@@ -31,24 +77,19 @@ class ShardedEcgs:
 
     def __init__(self, url: str) -> None:
         """Read the manifests; StoreError when nothing is at ``url``, DamageError when damaged."""
-        self.url = url
-        self.layout: SignalLayout = read_layout(url)
+        super().__init__(url)
         self.schema: Schema
         self.columns: Mapping[str, list[Any]]
         self.schema, self.columns = self._read_columns()
         accepted = np.asarray(self.columns["accepted"], dtype=bool)
         self._kept: NDArray[np.int64] = np.flatnonzero(accepted)
         self.rows: NDArray[np.int64] = np.asarray(self.columns["row"], dtype=np.int64)[self._kept]
-        self._array: tuple[int, Any] | None = None
 
     def _read_columns(self) -> tuple[Schema, Mapping[str, list[Any]]]:
         return _read_columns(self.url, self.layout, self._expected)
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None}
 
     def column(self, name: str) -> NDArray[Any] | list[Any]:
         """Return one column aligned with ``rows``: a number array (NaN for None) or a list."""
@@ -70,22 +111,6 @@ class ShardedEcgs:
         """
         return to_mv(self.read_steps(self.rows[np.asarray(positions, dtype=np.int64)]))
 
-    def read_steps(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
-        """Return stored steps (n, 12, time) of accepted ``rows``, each chunk read once."""
-        steps = np.empty((len(rows), len(LEADS), self.layout.num_samples), dtype=np.int16)
-        order = np.argsort(rows, kind="stable")
-        chunks = rows[order] // self.layout.rows_per_chunk
-        chunks_per_shard = self.layout.rows_per_shard // self.layout.rows_per_chunk
-        for first, last in _runs(chunks, chunks_per_shard):
-            mine = order[np.searchsorted(chunks, first) : np.searchsorted(chunks, last + 1)]
-            start = first * self.layout.rows_per_chunk
-            stop = min((last + 1) * self.layout.rows_per_chunk, self.layout.num_rows)
-            steps[mine] = self._read_span(int(start), int(stop))[rows[mine] - start]
-        holed = (steps == FILL).any(axis=(1, 2))
-        if holed.any():
-            self._raise_damaged(int(rows[np.flatnonzero(holed)[0]]), "it is missing or incomplete")
-        return steps
-
     @property
     def description(self) -> dict[str, Any]:
         """What ``cohort.json`` or ``corpus.json`` says: specification, digests, provenance."""
@@ -101,23 +126,6 @@ class ShardedEcgs:
         if not isinstance(found, dict):
             raise DamageError(f"{name} is damaged: it is not a JSON object")
         return found
-
-    def _read_span(self, start: int, stop: int) -> NDArray[np.int16]:
-        with store_errors(self.url):
-            if self._array is None or self._array[0] != os.getpid():
-                self._array = (os.getpid(), open_samples(self.url))
-            try:
-                found: NDArray[np.int16] = self._array[1][start:stop]
-            except (ValueError, RuntimeError) as error:  # a checksum, or Blosc, refuses the bytes
-                self._raise_damaged(start, str(error))
-        return found
-
-    def _raise_damaged(self, row: int, why: str) -> NoReturn:
-        name = join(self.url, object_name(row // self.layout.rows_per_shard))
-        raise DamageError(
-            f"{name} (row {row}) is damaged: {why}; "
-            "`verify` lists everything that is wrong; restore it or make the shard again"
-        )
 
 
 class Cohort(ShardedEcgs):

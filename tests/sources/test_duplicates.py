@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgtwin.signals.fingerprint import differing_bits
+from ecgtwin.signals.fingerprint import differing_bits, fingerprint_words
 from ecgtwin.signals.preprocess import resample
 from ecgtwin.sources.duplicates import MAX_BITS, Persons, copies
+from ecgtwin.sources.simulated import simulate_one
 from ecgtwin.sources.source import SourceRow
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.store.reader import Corpus
@@ -115,15 +116,44 @@ def test_copies_finds_all_near_ones_and_no_far_one() -> None:
         words[place] = words[original]
         for bit in random.choice(256, random.integers(0, 16), replace=False):
             words[place, bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
-    first = copies(words[: 2500 + 300])
+    first = copies(words[: 2500 + 300], lambda a, b: a >= 0)
     assert first[2500:].tolist() == originals.tolist()
     assert first[:2500].tolist() == list(range(2500))
 
 
 def test_known_rows_are_not_compared_with_each_other() -> None:
     words = np.zeros((3, 4), dtype=np.uint64)
-    assert copies(words, num_known=2).tolist() == [0, 1, 0]
-    assert copies(words[:0]).tolist() == []
+    assert copies(words, lambda a, b: a >= 0, num_known=2).tolist() == [0, 1, 0]
+    assert copies(words[:0], lambda a, b: a >= 0).tolist() == []
+
+
+def test_what_is_not_confirmed_is_no_copy() -> None:
+    words = np.zeros((4, 4), dtype=np.uint64)
+    first = copies(words, lambda a, b: (a == 1) & (b == 3))
+    assert first.tolist() == [0, 1, 2, 1]
+
+
+def test_paced_persons_at_one_rate_stay_apart(tmp_path: Path) -> None:
+    """Their fingerprints may be as near as those of copies; the details are not."""
+    rows = [
+        simulate_one(
+            seed=77,
+            person=person,
+            visit=0,
+            state="paced rhythm",
+            heart_rate_bpm=70.0,
+            sampling_rate_hz=100.0,
+        )
+        for person in range(240)
+    ]
+    copy = disguised(rows[7], "noise", "copy")
+    summary = run(MadeSource((*rows, copy)), tmp_path)
+    corpus = Corpus(str(tmp_path))
+    words = fingerprint_words(list(corpus.column("fingerprint")))
+    bits = differing_bits(words[:, None], words[None])[np.triu_indices(240, 1)]
+    assert bits.min() <= MAX_BITS  # else this tests nothing
+    assert summary.num_copies == 1
+    assert len(set(corpus.column("person_id"))) == 240
 
 
 def test_persons_are_joined_through_others() -> None:
@@ -133,7 +163,6 @@ def test_persons_are_joined_through_others() -> None:
 
 def test_real_copies_are_near_and_strangers_are_far(real_data: Path, tmp_path: Path) -> None:
     """PTB-XL at 500 and 100 Hz: the same recordings, beside all others."""
-    from ecgtwin.signals.fingerprint import fingerprint_words
     from ecgtwin.sources.opening import open_archive
 
     words = []
