@@ -50,11 +50,11 @@ def said(
         ("ptbxl c", ("`ecgtwin ingest ptbxl SRC DEST`", "found c")),
         ("simulated a b", ("`ecgtwin ingest simulated DEST`", "found a b")),
         ("ptbxl nowhere c", ("nowhere",)),
-        ("mimic-iv-ecg . c", ("record_list.csv",)),
-        ("ptbxl . c", ("ptbxl_database.csv",)),
-        ("challenge . c", (".hea",)),
-        ("ptb . c", (".hea",)),
-        ("wfdb . c", (".hea",)),
+        ("mimic-iv-ecg EMPTY c", ("record_list.csv",)),
+        ("ptbxl EMPTY c", ("ptbxl_database.csv",)),
+        ("challenge EMPTY c", (".hea",)),
+        ("ptb EMPTY c", (".hea",)),
+        ("wfdb EMPTY c", (".hea",)),
         ("simulated c --persons 0", ("--persons", "'0'", "at least 1")),
         ("simulated c --persons -3", ("--persons", "'-3'", "at least 1")),
         ("simulated c --visits many", ("--visits", "'many'", "whole number")),
@@ -62,7 +62,7 @@ def said(
         ("simulated c --workers 0", ("--workers", "'0'", "at least 1")),
         ("simulated c --limit 0", ("--limit", "'0'", "at least 1")),
         ("simulated c --limit 3", ("--limit", "archive")),
-        ("ptbxl . c --persons 3", ("--persons", "simulated population", "leave it out")),
+        ("ptbxl EMPTY c --persons 3", ("--persons", "simulated population", "leave it out")),
         ("simulated c --max-reject-share 2", ("--max-reject-share", "'2'", "0 to 1")),
         ("simulated c --set rows_per_shard", ("NAME=VALUE",)),
         ("simulated c --set rows_per_shart=4", ("rows_per_shart", "unknown key")),
@@ -75,15 +75,31 @@ def said(
     ],
 )
 def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
-    said: Said, words: str, parts: tuple[str, ...]
+    said: Said, words: str, parts: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    code, _, err = said(*words.split())
+    empty = str(tmp_path_factory.mktemp("empty"))
+    code, _, err = said(*words.replace("EMPTY", empty).split())
     assert code == 2, err
     (line,) = err.splitlines()
     assert line.startswith("ecgtwin: error: ")
     for part in parts:
         assert part in line
     assert list(Path().iterdir()) == []
+
+
+def test_a_destination_that_is_not_its_own_folder_is_refused(said: Said) -> None:
+    Path("tree/inner").mkdir(parents=True)
+    Path("full").mkdir()
+    Path("full/notes.txt").write_text("mine")
+    before = content(Path())
+    for words in (("wfdb", "tree", "tree"), ("wfdb", "tree", "tree/inner"), ("wfdb", "tree", ".")):
+        code, _, err = said(*words)
+        assert code == 2
+        assert "lie inside each other" in err
+    code, _, err = said("simulated", "full")
+    assert code == 2
+    assert "is not empty and holds no corpus (found notes.txt)" in err
+    assert content(Path()) == before
 
 
 def test_a_simulated_corpus_is_made_once_and_summed_up(said: Said) -> None:
@@ -137,17 +153,18 @@ def test_what_failed_is_said_and_the_same_command_finishes(said: Said) -> None:
 def test_too_many_rejects_end_with_a_summary_and_an_exit_code(
     said: Said,
 ) -> None:
+    Path("tree").mkdir()
     for number in range(5):
-        Path(f"r{number}.hea").write_text(
+        Path(f"tree/r{number}.hea").write_text(
             f"r{number} 1 500 5000\nr{number}.dat 16 200 16 0 0 0 0 I\n"
         )
-    code, out, _ = said("wfdb", ".", "corpus")
+    code, out, _ = said("wfdb", "tree", "corpus")
     assert code == 1
     assert "0 of 5 records kept, 5 rejected" in out
     assert "rejected 5: lead_missing" in out
     assert "--max-reject-share" in out
-    code, out, _ = said("wfdb", ".", "corpus", "--max-reject-share", 1)
-    assert code == 0
+    code, out, _ = said("wfdb", "tree", "corpus", "--max-reject-share", 1)
+    assert code == 1  # nothing to train on
     assert "0 of 5 records kept" in out
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgtwin.arguments import Parser, natural_seed, positive_count, share
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 SIMULATED = "simulated"
 KINDS = ("ptbxl", "mimic-iv-ecg", "challenge", "ptb", "wfdb", SIMULATED)
+
+_CORPUS_NAMES = {
+    "corpus.json", "plan", "private", "signals.zarr", "manifest", "ledger", "tables", "runs",
+    "cohort.json",  # told about where it is read
+}  # fmt: skip
 
 _DESCRIPTION = """\
 Turn an archive of ECGs into a corpus. SRC and DEST are folders or s3:// URLs.
@@ -84,6 +90,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     where, url = _places(arguments)
     if arguments.ray is not None:  # workers run in folders of their own
         where, url = where and _absolute(where), _absolute(url)
+    _check_apart(where, url)
     settings = _settings(arguments)
     with connection(arguments):
         source = _source(arguments, where, settings)
@@ -92,7 +99,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
                 source, url, settings=settings, executor=executor_of(arguments), on_shard=advance
             )
     print(summary.text())
-    return report_failures(summary.failures) or int(summary.was_stopped)
+    return report_failures(summary.failures) or int(summary.was_stopped or not summary.num_kept)
 
 
 def _places(arguments: argparse.Namespace) -> tuple[str | None, str]:
@@ -110,6 +117,26 @@ def _places(arguments: argparse.Namespace) -> tuple[str | None, str]:
         if getattr(arguments, name) is not None:
             raise SpecificationError(f"--{name} is of a simulated population; leave it out")
     return places[0], places[1]
+
+
+def _check_apart(where: str | None, url: str) -> None:
+    """Refuse a destination inside the archive, or around it, or in a folder of other things."""
+    if "://" in url:
+        return
+    dest = Path(url).resolve()
+    if where is not None and "://" not in where:
+        source = Path(where).resolve()
+        if dest == source or source in dest.parents or dest in source.parents:
+            raise SpecificationError(
+                f"{url} and {where} lie inside each other; give the corpus a folder of its own"
+            )
+    if dest.is_dir() and not (dest / "corpus.json").exists():
+        strangers = sorted({entry.name for entry in dest.iterdir()} - _CORPUS_NAMES)
+        if strangers:
+            raise SpecificationError(
+                f"{url} is not empty and holds no corpus (found {', '.join(strangers[:3])}); "
+                "give the corpus a folder of its own"
+            )
 
 
 def _absolute(place: str) -> str:

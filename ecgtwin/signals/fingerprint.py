@@ -41,18 +41,19 @@ def shared_energy(
     all, whatever rate or step they are stored at; two recordings of paced hearts up to nine tenths.
     """
     span_s = min(a_mv.shape[1] / a_rate_hz, b_mv.shape[1] / b_rate_hz, SPAN_S)
-    a, b = (_details(*one, span_s) for one in ((a_mv, a_rate_hz), (b_mv, b_rate_hz)))
+    highest_hz = min(DETAIL_HZ[1], 0.4 * min(a_rate_hz, b_rate_hz))
+    a = _details(a_mv, a_rate_hz, span_s, highest_hz)
+    b = _details(b_mv, b_rate_hz, span_s, highest_hz)
     gain = (a * b).sum(axis=1, keepdims=True) / ((a**2).sum(axis=1, keepdims=True) + 1e-12)
     left = ((b - gain * a) ** 2).sum()
     return float(1 - left / ((b**2).sum() + 1e-12))
 
 
 def _details(
-    samples_mv: NDArray[np.floating], rate_hz: float, span_s: float
+    samples_mv: NDArray[np.floating], rate_hz: float, span_s: float, highest_hz: float
 ) -> NDArray[np.float64]:
     count = round(span_s * rate_hz)
     leads = independent_leads(np.asarray(samples_mv[:, :count], dtype=np.float64))
-    highest_hz = min(DETAIL_HZ[1], 0.4 * rate_hz)
     waves = _waves(count, rate_hz, DETAIL_HZ[0], highest_hz)
     parts: NDArray[np.float64] = (leads - leads.mean(axis=1, keepdims=True)) @ waves / rate_hz
     return parts

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ecgtwin.errors import RecordError
 from ecgtwin.signals.beats import Measurement
 from ecgtwin.signals.fingerprint import fingerprint
+from ecgtwin.signals.gaps import filled
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.signals.measurement import measure_all
 from ecgtwin.signals.usable import usable_window
@@ -51,6 +52,7 @@ def corpus_rows(
     items: Sequence[SourceRow | Reject],
     *,
     source: str,
+    archive: str,
     settings: IngestSpec,
 ) -> list[CorpusRow]:
     """Return the corpus rows of planned rows that were read; what is unusable keeps its reason.
@@ -63,7 +65,7 @@ def corpus_rows(
     measured = _measured([items[place] for place in usable]) if settings.measure else []
     found: dict[int, Measurement] = dict(zip(usable, measured, strict=False))
     return [
-        _row(plan, item, one, found.get(place), source, settings)
+        _row(plan, item, one, found.get(place), _Origin(source, archive, settings))
         for place, (plan, item, one) in enumerate(zip(planned, items, prepared, strict=True))
     ]
 
@@ -86,6 +88,15 @@ def _prepared(item: SourceRow | Reject, settings: IngestSpec) -> "_Prepared | Re
 
 
 @dataclass(frozen=True, slots=True)
+class _Origin:
+    """The kind of a source, whose patient numbers it has, and how its rows are made."""
+
+    source: str
+    archive: str
+    settings: IngestSpec
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     samples_mv: Samples
     flags: tuple[str, ...]
@@ -94,9 +105,14 @@ class _Prepared:
 def _measured(items: Sequence[SourceRow | Reject]) -> list[Measurement]:
     records = [item.record for item in items if isinstance(item, SourceRow)]
     return measure_all(
-        [record.samples_mv for record in records],
+        [_whole(record.samples_mv) for record in records],
         [record.sampling_rate_hz for record in records],
     )
+
+
+def _whole(samples_mv: Samples) -> Samples:
+    missing = ~np.isfinite(samples_mv)
+    return filled(samples_mv, missing) if missing.any() else samples_mv
 
 
 def _row(
@@ -104,24 +120,23 @@ def _row(
     item: SourceRow | Reject,
     prepared: _Prepared | Reject,
     measurement: Measurement | None,
-    source: str,
-    settings: IngestSpec,
+    origin: _Origin,
 ) -> CorpusRow:
     swapped = None if measurement is None else measurement.swapped_limb_leads
-    if swapped is not None and settings.quality.swapped_limb_leads == "reject":
+    if swapped is not None and origin.settings.quality.swapped_limb_leads == "reject":
         reason = f"record {plan.record_id}: limb leads {swapped} seem to be swapped"
         kind = "swapped_limb_leads"
         prepared = Reject(plan.record_id, plan.patient_id, reason, kind, swapped)
     if isinstance(prepared, Reject) or isinstance(item, Reject):
         reject = prepared if isinstance(prepared, Reject) else item
         assert isinstance(reject, Reject)
-        return _rejected(plan, item, reject, source, settings)
+        return _rejected(plan, item, reject, origin)
     flags = (*item.flags, *prepared.flags)
     if swapped is not None:
         flags = (*flags, f"swapped_limb_leads:{swapped}")
-    rate = settings.sampling_rate_hz
+    rate = origin.settings.sampling_rate_hz
     columns = {
-        **_identity(plan, item, source, settings),
+        **_identity(plan, item, origin),
         **_labels(item.condition),
         **_measurements(measurement),
         "accepted": True,
@@ -142,12 +157,11 @@ def _rejected(
     plan: PlannedRow,
     item: SourceRow | Reject,
     reject: Reject,
-    source: str,
-    settings: IngestSpec,
+    origin: _Origin,
 ) -> CorpusRow:
     read = item if isinstance(item, SourceRow) else None
     columns = {
-        **_identity(plan, read or plan, source, settings),
+        **_identity(plan, read or plan, origin),
         **_labels((read or plan).condition),
         **_UNMEASURED,
         "accepted": False,
@@ -158,13 +172,14 @@ def _rejected(
         "flags": list((read or plan).flags),
         "fingerprint": None,
     }
-    return CorpusRow(np.full((len(LEADS), settings.num_samples), np.nan, np.float32), columns)
+    return CorpusRow(
+        np.full((len(LEADS), origin.settings.num_samples), np.nan, np.float32), columns
+    )
 
 
-def _identity(
-    plan: PlannedRow, read: SourceRow | PlannedRow, source: str, settings: IngestSpec
-) -> dict[str, Any]:
-    person_id = f"{source}:{plan.patient_id}"
+def _identity(plan: PlannedRow, read: SourceRow | PlannedRow, origin: _Origin) -> dict[str, Any]:
+    settings = origin.settings
+    person_id = f"{origin.archive}:{plan.patient_id}"
     split = read.official_split or split_of(
         person_id,
         salt=settings.split_salt,
@@ -173,10 +188,10 @@ def _identity(
     )
     return {
         "record_id": plan.record_id,
-        "source": source,
+        "source": origin.source,
         "patient_id": plan.patient_id,
         "person_id": person_id,
-        "recording_id": f"{source}:{plan.record_id}",
+        "recording_id": f"{origin.archive}:{plan.record_id}",
         "visit": read.visit,
         "days_since_first": read.days_since_first,
         "window": read.window,

@@ -17,8 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError, StoreError
+from ecgtwin.errors import (
+    CohortMismatchError,
+    CommitConflictError,
+    DamageError,
+    SpecificationError,
+    StoreError,
+)
 from ecgtwin.executors.protocol import Executor, Outcome
+from ecgtwin.signals.fingerprint import SPAN_S
 from ecgtwin.sources.corpus_rows import CorpusRow, corpus_rows
 from ecgtwin.sources.finish import tally
 from ecgtwin.sources.ingest_summary import IngestSummary
@@ -32,14 +39,15 @@ from ecgtwin.store.corpus_tables import read_complete
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import read_manifests, resumable_shards
 from ecgtwin.store.objects import join, object_exists, read_object
-from ecgtwin.store.reader import Corpus
+from ecgtwin.store.reader import Corpus, check_archives_differ
 from ecgtwin.store.writer import create_signals, write_shard
+from ecgtwin.store.zarr_shards import read_layout
 
 DESCRIPTION_NAME = "corpus.json"
 KEY_NAME = "private/pseudonym.key"
 KEY_BYTES = 32
 
-_ROWS_VERSION = 2  # goes up when the same source and settings make other rows
+_ROWS_VERSION = 3  # goes up when the same source and settings make other rows
 _ENOUGH_ROWS = 2000  # after which the share of rejects says something of the rest
 
 
@@ -49,6 +57,7 @@ class IngestShard:
 
     reader: Reader
     source: str  # its name
+    archive: str  # whose patient numbers it has
     url: str
     settings: IngestSpec
     layout: SignalLayout
@@ -58,7 +67,11 @@ class IngestShard:
         """Commit the shard; return how many of its rows are kept and how many rejected."""
         planned = read_planned(self.url, shard, self.settings, digest=self.digest)
         rows = corpus_rows(
-            planned, self.reader.read(planned), source=self.source, settings=self.settings
+            planned,
+            self.reader.read(planned),
+            source=self.source,
+            archive=self.archive,
+            settings=self.settings,
         )
         columns = {name: [row.columns[name] for row in rows] for name in rows[0].columns}
         write_shard(
@@ -117,7 +130,8 @@ def ingest(
         kept = sum(manifest.columns["accepted"])
         watch.add(kept, len(manifest.shard) - kept)
     on_shard(watch.num_done)
-    work = IngestShard(source.reader(), source.name, url, settings, layout, digest)
+    archive = archive_of(source, settings)
+    work = IngestShard(source.reader(), source.name, archive, url, settings, layout, digest)
     left = [shard for shard in layout.shards() if shard.index not in done]
     failures, num_written = _run(executor, work, left, watch, on_shard)
     is_whole = not failures and not watch.is_too_much
@@ -185,6 +199,11 @@ class _Watch:
         )
 
 
+def archive_of(source: Source, settings: IngestSpec) -> str:
+    """Return whose patient numbers the source has."""
+    return settings.archive or source.archive
+
+
 def _layout(source: Source, settings: IngestSpec) -> SignalLayout:
     return SignalLayout(
         num_rows=len(source),
@@ -203,8 +222,9 @@ def _claim(url: str, source: Source, settings: IngestSpec, plan: EncodedPlan) ->
         "num_rows": len(source),
         "settings": settings.row_settings(),
         "source": source.describe(),
+        "archive": archive_of(source, settings),
         "plan_blocks": plan.digests,
-        "known": [_digest_of_known(known) for known in settings.known],
+        "known": [_digest_of_known(known, source, settings) for known in settings.known],
     }
     digest = digest_of(content)
     description = {"digest": digest, **content, "ecgtwin_version": version("ecgtwin")}
@@ -219,12 +239,26 @@ def _claim(url: str, source: Source, settings: IngestSpec, plan: EncodedPlan) ->
     return digest
 
 
-def _digest_of_known(url: str) -> str:
+def _named(source: Source, settings: IngestSpec) -> dict[str, Any]:
+    return {"source": source.describe(), "settings": {"archive": settings.archive}}
+
+
+def _digest_of_known(url: str, source: Source, settings: IngestSpec) -> str:
     """Return the digest of a finished corpus whose persons keep their ids and splits."""
     complete = read_complete(url)
     if complete is None:
         Corpus(url)  # says so where nothing is there
         raise StoreError(f"{url} is not finished, so its persons are not settled; ingest it first")
+    check_archives_differ(
+        [(url, Corpus(url).description), ("this source", _named(source, settings))]
+    )
+    layout = read_layout(url)
+    window_s = layout.num_samples / layout.sampling_rate_hz
+    if abs(min(window_s, SPAN_S) - min(settings.window_s, SPAN_S)) > 0.1:
+        raise SpecificationError(
+            f"{url} has rows of {window_s:g} s, and rows of {settings.window_s:g} s were asked "
+            f"for: copies are found among rows of one length, or of {SPAN_S:g} s and more"
+        )
     return str(complete["digest"])
 
 
@@ -243,6 +277,12 @@ def _is_claimed(url: str, content: dict[str, Any], digest: str) -> bool:
             f"{name} is damaged: not the description of a corpus; restore it from a copy, "
             "or ingest to another URL"
         ) from None
+    version_there = found.get("rows_version")
+    if version_there != _ROWS_VERSION:
+        raise CohortMismatchError(
+            f"{url} holds a corpus of version {version_there}, this ecgtwin makes version "
+            f"{_ROWS_VERSION}; nothing was changed: ingest to another URL"
+        )
     if found_digest != digest:
         wanted = json.loads(json.dumps(content))
         raise CohortMismatchError(

@@ -27,6 +27,7 @@ _LOOKED_FOR = (
 
 def open_archive(kind: str, url: str, settings: IngestSpec) -> Source:
     """Return the archive of that kind at ``url``; raise SourceError saying what is wrong."""
+    _check_kind(kind, url)
     if kind == "ptbxl":
         from ecgtwin.sources.archives.ptbxl import PtbXlSource
 
@@ -48,6 +49,17 @@ def open_archive(kind: str, url: str, settings: IngestSpec) -> Source:
 
         return WfdbTreeSource.open(url, settings=settings)
     raise SourceError(f"{kind!r} is no kind of archive; allowed: {', '.join(KINDS)}")
+
+
+def _check_kind(kind: str, url: str) -> None:
+    """Refuse to read PTB-XL or MIMIC-IV-ECG without their tables: no label and no fold would be."""
+    folder = SourceFolder(url)
+    for name, right in _TABLES.items():
+        if kind in KINDS and kind != right and folder.exists(name):
+            raise SourceError(
+                f"{url} holds {name}, so it is of the kind {right}, not {kind}; write "
+                f"`ecgtwin ingest {right} SRC DEST`"
+            )
 
 
 def detect_kind(url: str) -> ArchiveKind:

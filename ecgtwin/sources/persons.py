@@ -45,6 +45,7 @@ class Register:
         self._person_of: list[int] = []
         self._recording_of: list[int] = []
         self._fingerprints: list[str] = []
+        self._alias: dict[int, int] = {}  # what a known corpus calls its own persons
         self._official: dict[int, set[str]] = {}
         self._known_split: dict[int, set[str]] = {}
         for number, corpus in enumerate(known):
@@ -52,10 +53,12 @@ class Register:
         self._num_known = len(self._fingerprints)
 
     def _add_known(self, store: int, corpus: Corpus) -> None:
-        names = ("row", "person_id", "recording_id", "fingerprint", "split")
+        names = ("row", "patient_id", "person_id", "recording_id", "fingerprint", "split")
         rows = zip(*(corpus.column(name) for name in names), strict=True)
-        for row, person, recording, mark, split in rows:
+        archive = corpus.description["archive"]
+        for row, patient, person, recording, mark, split in rows:
             self._add(store, int(row), person, recording, mark)
+            self._alias[self._persons.number(f"{archive}:{patient}")] = self._persons.number(person)
             self._known_split.setdefault(self._persons.number(person), set()).add(split)
 
     def _add(self, store: int, row: int, person: str, recording: str, mark: str) -> None:
@@ -110,11 +113,11 @@ class Register:
         again = np.flatnonzero(
             (first < np.arange(len(first))) & (recording_of != recording_of[first])
         )
-        met = dict(
-            zip(recording_of[again].tolist(), recording_of[first[again]].tolist(), strict=True)
-        )
+        same = zip(recording_of[again].tolist(), recording_of[first[again]].tolist(), strict=True)
+        led = Persons.joined(len(self._recordings), same).first
+        met = {number: first for number, first in enumerate(led.tolist()) if first != number}
         pairs = zip(person_of[again].tolist(), person_of[first[again]].tolist(), strict=True)
-        root = Persons.joined(len(self._persons), pairs).first
+        root = Persons.joined(len(self._persons), [*self._alias.items(), *pairs]).first
         return Resolved(
             person_number=self._persons.number_of,
             recording_number=self._recordings.number_of,
@@ -157,9 +160,8 @@ class Register:
         official = self._gathered(root, self._official)
         known = self._gathered(root, self._known_split)
         return sum(
-            "train" in known[number] and strictest(splits) != "train"
-            for number, splits in official.items()
-            if number in known
+            "train" in splits and strictest(splits | official.get(number, set())) != "train"
+            for number, splits in known.items()
         )
 
 

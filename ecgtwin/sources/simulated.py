@@ -120,6 +120,11 @@ class SimulatedSource(Source):
     sampling_rate_hz: float = 500.0
     name: str = "simulated"
 
+    @property
+    def archive(self) -> str:
+        """Return a name of its own for every population: person 0 of two seeds is not one."""
+        return f"simulated-{self.seed}"
+
     def __len__(self) -> int:
         """Return the number of visits."""
         return self.num_persons * self.visits_per_person

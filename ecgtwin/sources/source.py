@@ -92,6 +92,11 @@ class Source(ABC):
 
     name: str  # what kind of source this is
 
+    @property
+    def archive(self) -> str:
+        """Return whose patient numbers these are, unless a specification says so."""
+        return self.name
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of rows, usable or not."""

@@ -45,6 +45,13 @@ class Recording:
         """
         header = self.header
         start, stop = window_bounds(header.num_samples, header.rate_hz, start_s, duration_s)
+        if start == stop:
+            raise RecordError(
+                f"record {self.record_id}: too short: {header.duration_s:.2f} s, and a window "
+                f"begins at {start_s:g} s",
+                kind="too_short",
+                value=f"{header.duration_s:.2f} s",
+            )
         samples_mv = self._to_mv(start, stop)
         empty = [LEADS[lead] for lead in np.flatnonzero(np.isnan(samples_mv).all(axis=1))]
         if empty:

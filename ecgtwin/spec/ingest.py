@@ -54,8 +54,13 @@ class ColumnsSpec(Spec):
 
 
 class IngestSpec(Spec):
-    """Everything that decides the rows of a corpus, its source aside."""
+    """Everything that decides the rows of a corpus, its source aside.
 
+    ``archive`` is whose patient numbers these are: persons are ``archive:patient``. Empty: the kind
+    of the source, which is right for published archives; trees of two hospitals need two names.
+    """
+
+    archive: str = Field(default="", pattern=r"^[\w.-]*$", max_length=60)
     sampling_rate_hz: float = Field(default=102.4, gt=0, le=2000)
     num_samples: int = Field(default=1024, ge=1)
     windows: Literal["first", "all"] = "all"  # of recordings longer than one window
@@ -89,6 +94,10 @@ class IngestSpec(Spec):
             raise ValueError(
                 f"rows_per_shard ({self.rows_per_shard}) must be a multiple of "
                 f"rows_per_chunk ({self.rows_per_chunk})"
+            )
+        if self.quality.swapped_limb_leads == "reject" and not self.measure:
+            raise ValueError(
+                "quality.swapped_limb_leads: reject needs measure: true, which finds them"
             )
         if self.validation_share + self.test_share >= 1:
             raise ValueError(

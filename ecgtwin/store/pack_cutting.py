@@ -100,7 +100,7 @@ class _Cut:
     """The order of the persons, and the samples of the first of them, read as far as needed."""
 
     def __init__(self, corpus: Corpus, *, splits: Sequence[str], seed: int) -> None:
-        if len(corpus.columns["row"]) < corpus.layout.num_rows:
+        if len(corpus.columns["row"]) < corpus.layout.num_rows or not corpus.is_settled:
             raise SpecificationError(f"{corpus.url} is not finished; run its ingest again")
         self.corpus = corpus
         self.rate_hz = corpus.layout.sampling_rate_hz

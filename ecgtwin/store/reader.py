@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.errors import DamageError, SpecificationError, StoreError
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.store.corpus_tables import read_complete, read_corpus_table
 from ecgtwin.store.layout import COLUMNS, FILL, STEP_MV, Schema, SignalLayout, object_name
@@ -158,6 +158,11 @@ class Corpus(ShardedEcgs):
             return super()._read_columns()
         return "corpus", _TableColumns(self.url, complete)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether persons and splits are final: not while an ingest has tables to write."""
+        return read_complete(self.url) is not None or "plan_blocks" not in self.description
+
 
 class _TableColumns(Mapping[str, list[Any]]):
     """The columns of a finished corpus; each becomes Python values when it is first asked for."""
@@ -177,6 +182,25 @@ class _TableColumns(Mapping[str, list[Any]]):
 
     def __len__(self) -> int:
         return len(self._arrow)
+
+
+def check_archives_differ(named: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise SpecificationError where two trees of records may number other people alike.
+
+    ``named``: what each corpus is called, and its description. Published archives have one
+    numbering wherever they lie; trees of nobody's have the one that ``archive`` says.
+    """
+    unnamed = {
+        json.dumps(said["source"], sort_keys=True): name
+        for name, said in named
+        if said.get("source", {}).get("name") == "wfdb" and not said["settings"].get("archive")
+    }
+    if len(unnamed) > 1:
+        raise SpecificationError(
+            f"{' and '.join(unnamed.values())} are different trees of records, and nothing says "
+            "whether patient 1 of one is patient 1 of the other; ingest each with a name for its "
+            "numbering, --set archive=NAME (the same name where they are the same people)"
+        )
 
 
 def to_mv(steps: NDArray[np.int16]) -> NDArray[np.float32]:

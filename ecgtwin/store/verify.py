@@ -73,6 +73,13 @@ def _check_corpus(url: str) -> list[str]:
             problems.append(f"{target} is missing, but the ingest was planned")
         except DamageError as error:
             problems.append(str(error))
+    if complete:
+        there = set(committed_shards(url))
+        problems += [
+            f"{join(url, manifest_name(shard.index))} is missing, but the corpus is finished"
+            for shard in read_layout(url).shards()
+            if shard.index not in there
+        ]
     return problems + list(check_tables(url, complete) if complete else ())
 
 

@@ -32,10 +32,16 @@ class Origin(Protocol):
 
 class _CorpusOrigin:
     def __init__(self, url: str) -> None:
+        from ecgtwin.errors import StoreError
         from ecgtwin.store.reader import Corpus
 
         self.url, self._corpus = url, Corpus(url)
-        self.digest = str(self._corpus.description["digest"])
+        if not self._corpus.is_settled:
+            raise StoreError(
+                f"{url} is not finished, so its splits are not settled; ingest it first"
+            )
+        self.description = self._corpus.description
+        self.digest = str(self.description["digest"])
         self.num_samples = self._corpus.layout.num_samples
         self.sampling_rate_hz = self._corpus.layout.sampling_rate_hz
 
@@ -58,7 +64,15 @@ def open_origin(url: str) -> Origin:
 
 
 def rows_of(origins: Sequence[Origin], split: str, leads: Sequence[str]) -> TrainingRows:
-    """Read ``leads`` in that order and the conditions of ``split``, origins in order."""
+    """Read ``leads`` in that order and the conditions of ``split``, origins in order.
+
+    SpecificationError where two corpora may number other people alike.
+    """
+    corpora = [origin for origin in origins if isinstance(origin, _CorpusOrigin)]
+    if len(corpora) > 1:
+        from ecgtwin.store.reader import check_archives_differ
+
+        check_archives_differ([(origin.url, origin.description) for origin in corpora])
     return TrainingRows.joined([origin.rows(split, leads) for origin in origins])
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecgtwin.errors import SpecificationError
 from ecgtwin.signals.fingerprint import differing_bits, fingerprint_words
 from ecgtwin.signals.preprocess import resample
 from ecgtwin.sources.duplicates import MAX_BITS, Persons, copies
-from ecgtwin.sources.simulated import simulate_one
+from ecgtwin.sources.simulated import SimulatedSource, simulate_one
 from ecgtwin.sources.source import SourceRow
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.store.reader import Corpus
@@ -180,3 +181,74 @@ def test_real_copies_are_near_and_strangers_are_far(real_data: Path, tmp_path: P
     same = np.eye(len(both), dtype=bool)
     assert bits[same].max() <= MAX_BITS
     assert bits[~same].min() > 1.5 * MAX_BITS
+
+
+def test_two_simulated_populations_are_different_people(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        source = SimulatedSource(seed, num_persons=3, visits_per_person=1, sampling_rate_hz=100.0)
+        run(source, tmp_path / str(seed))
+    persons = [set(Corpus(str(tmp_path / name)).column("person_id")) for name in "01"]
+    assert len(persons[0] | persons[1]) == 6
+
+
+def named(**changes: object) -> IngestSpec:
+    return IngestSpec.parse(SMALL.model_dump() | changes, origin="test")
+
+
+def test_trees_of_two_hospitals_need_names_for_their_numbers(tmp_path: Path) -> None:
+    here, there = MadeSource(tuple(ROWS[:8]), name="wfdb"), MadeSource(
+        tuple(renamed(row, patient_id=ROWS[0].record.patient_id) for row in ROWS[20:24]),
+        name="wfdb",
+        version=2,
+    )  # fmt: skip
+    first = tmp_path / "here"
+    run(here, first)
+    with pytest.raises(SpecificationError, match="--set archive=NAME"):
+        run(there, tmp_path / "there", known(first))
+    run(there, tmp_path / "there", named(known=[str(first)], archive="there"))
+    theirs = Corpus(str(tmp_path / "there")).column("person_id")
+    assert set(theirs) == {f"there:{ROWS[0].record.patient_id}"}
+
+
+def test_a_known_person_is_known_by_the_own_number_too(tmp_path: Path) -> None:
+    """A copy made patient P of a later archive the person X; the next part of it has no copy."""
+    x = replace(renamed(ROWS[0], patient_id="X"), official_split="test")
+    run(MadeSource((x,), name="first"), tmp_path / "a")
+    copy = renamed(disguised(ROWS[0], "same", "copy"), patient_id="P")
+    other = renamed(ROWS[10], patient_id="P", record_id="other")
+    run(MadeSource((copy, other), name="second"), tmp_path / "b", known(tmp_path / "a"))
+    part = MadeSource((renamed(ROWS[20], patient_id="P", record_id="more"),), name="second")
+    both = named(known=[str(tmp_path / "a"), str(tmp_path / "b")])
+    run(part, tmp_path / "c", both)
+    corpus = Corpus(str(tmp_path / "c"))
+    assert (corpus.column("person_id"), corpus.column("split")) == (["first:X"], ["test"])
+
+
+def test_rows_of_another_length_are_not_compared_in_silence(tmp_path: Path) -> None:
+    run(MadeSource(tuple(ROWS[:4])), tmp_path / "first")
+    short = named(known=[str(tmp_path / "first")], num_samples=512)
+    with pytest.raises(SpecificationError, match="rows of one length"):
+        run(MadeSource(tuple(ROWS[:4]), name="later"), tmp_path / "later", short)
+
+
+def test_copies_are_found_between_corpora_of_unlike_rates(tmp_path: Path) -> None:
+    run(MadeSource(tuple(ROWS[:8])), tmp_path / "first")
+    slow = named(known=[str(tmp_path / "first")], sampling_rate_hz=50.0, num_samples=500)
+    summary = run(MadeSource(tuple(ROWS[:8]), name="later"), tmp_path / "later", slow)
+    assert summary.num_copies == 8
+
+
+def test_a_conflict_made_by_joining_two_known_persons_is_told(tmp_path: Path) -> None:
+    x, y = (
+        replace(row, official_split=split) for row, split in ((ROWS[0], "train"), (ROWS[4], "test"))
+    )
+    run(MadeSource((x, y)), tmp_path / "first")
+    copies_of_both = tuple(
+        renamed(disguised(row, "same", name), patient_id="both")
+        for row, name in ((ROWS[0], "a"), (ROWS[4], "b"))
+    )
+    summary = run(
+        MadeSource(copies_of_both, name="later"), tmp_path / "later", known(tmp_path / "first")
+    )
+    assert summary.records_by_split == {"test": 2}
+    assert summary.num_split_conflicts == 1

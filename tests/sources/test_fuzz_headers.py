@@ -16,6 +16,7 @@ def all_archives(request, tmp_path_factory) -> list[Fuzzed]:
     return archives(tmp_path_factory.mktemp("fuzz"), data_or_none(request), Tally())
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(120 + 240 * ROUNDS)
 def test_no_spoiled_header_is_a_traceback_a_hang_or_a_wrong_signal(all_archives) -> None:
     tally = all_archives[0].tally

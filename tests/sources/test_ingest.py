@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ecgtwin.errors import CohortMismatchError, DamageError, StoreError
+from ecgtwin.errors import CohortMismatchError, DamageError, SpecificationError, StoreError
 from ecgtwin.sources.ingest_summary import read_rejects
 from ecgtwin.sources.opening import open_source
 from ecgtwin.sources.source import Reject
@@ -17,6 +17,7 @@ from ecgtwin.sources.splits import split_of
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.store.reader import Corpus
 from ecgtwin.store.verify import verify
+from ecgtwin.training.origins import open_origin
 from tests.sources.made import SMALL, MadeReader, MadeSource, content, renamed, run, visits
 
 ROWS = tuple(visits())
@@ -320,3 +321,36 @@ def test_real_records_keep_their_official_folds(real_data: Path, tmp_path: Path)
         for found, wanted in zip(corpus.column("split"), official, strict=True)
         if wanted != "train"
     )
+
+
+def test_an_ingest_that_is_not_finished_neither_trains_nor_packs(tmp_path: Path) -> None:
+    """Its persons and splits are not settled yet."""
+    run(BreakingSource(ROWS), tmp_path)
+    assert not Corpus(str(tmp_path)).is_settled
+    with pytest.raises(StoreError, match="not finished"):
+        open_origin(str(tmp_path))
+    run(SOURCE, tmp_path)
+    assert Corpus(str(tmp_path)).is_settled
+    open_origin(str(tmp_path))
+
+
+def test_verify_misses_a_shard_of_a_finished_corpus(tmp_path: Path) -> None:
+    run(SOURCE, tmp_path)
+    (tmp_path / "manifest" / "shard-000000001.parquet").unlink()
+    assert ["shard-000000001" in line for line in verify(str(tmp_path))] == [True]
+
+
+def test_a_filled_gap_does_not_lose_the_measurements(tmp_path: Path) -> None:
+    holed = ROWS[0].record.samples_mv.copy()
+    holed[7, 300] = np.nan
+    run(MadeSource((ROWS[0], renamed(ROWS[0], samples_mv=holed, record_id="holed"))), tmp_path)
+    corpus = Corpus(str(tmp_path))
+    assert corpus.column("flags")[1] == ["gap_filled:V2"]
+    for name in ("num_beats", "measured_heart_rate_bpm", "qrs_ms"):
+        whole, filled = corpus.column(name)
+        assert filled == pytest.approx(whole, rel=0.03)
+
+
+def test_swapped_leads_cannot_be_refused_unmeasured() -> None:
+    with pytest.raises(SpecificationError, match="needs measure: true"):
+        replace_settings(measure=False, quality={"swapped_limb_leads": "reject"})

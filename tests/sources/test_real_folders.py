@@ -145,6 +145,21 @@ def starts_by_record(corpus: Corpus) -> dict[str, list[float]]:
     return starts
 
 
+def test_ptbxls_folds_never_train_as_a_plain_tree_either(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "challenge2020" / "ptbxl_hr"
+    ingest_folder(folder, "challenge", tmp_path / "challenge", measure=False)
+    ingest_folder(folder, "wfdb", tmp_path / "wfdb", measure=False)
+    splits = [Corpus(str(tmp_path / kind)).column("split") for kind in ("challenge", "wfdb")]
+    assert splits[0] == splits[1]
+    assert "test" in splits[0]
+
+
+@pytest.mark.parametrize("kind", ["challenge", "ptb", "wfdb", "mimic-iv-ecg"])
+def test_ptbxl_is_read_with_its_table_or_not_at_all(real_data: Path, kind: str) -> None:
+    with pytest.raises(SourceError, match="`ecgtwin ingest ptbxl SRC DEST`"):
+        open_archive(kind, str(real_data / "ptbxl"), IngestSpec())
+
+
 def test_a_folder_of_another_kind_is_refused(real_data: Path) -> None:
     with pytest.raises(SourceError, match=r"ptbxl_database\.csv"):
         open_archive("ptbxl", str(real_data / "ludb"), IngestSpec())

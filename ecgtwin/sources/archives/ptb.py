@@ -65,7 +65,9 @@ def _recording(header: Header, table: RecordTable | None) -> tuple[Described, fl
     """Return a recording and its date in seconds."""
     folders = [part for part in header.name.split("/")[:-1] if _PATIENT.fullmatch(part)]
     given = table.text(header.name, "patient_id") if table else ""
-    patient_id = given or (folders[-1] if folders else header.name)
+    is_taken = table is not None and header.name in table.columns["patient_id"].tolist()
+    alone = f"record {header.name}" if is_taken else header.name
+    patient_id = given or (folders[-1] if folders else alone)
     recording = described(header, patient_id)
     if table is not None:
         fault = recording.fault or table.fault(header.name)

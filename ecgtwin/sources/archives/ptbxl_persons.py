@@ -7,6 +7,7 @@ https://doi.org/10.13026/x4td-x982, licensed CC BY 4.0; only the columns were re
 """
 
 import gzip
+import re
 from functools import cache
 from importlib import resources
 
@@ -19,6 +20,7 @@ HEADING = """\
 # Wagner, Strodthoff, Bousseljot, Samek and Schaeffter; CC BY 4.0; only the columns were reduced.
 ecg_id,patient_id,strat_fold
 """
+_NAME = re.compile(r"HR(\d{5})|(\d{5})_[hl]r", re.ASCII)
 SPLIT_OF_FOLD: dict[int, Split] = {9: "validation", 10: "test"}  # as its authors advise
 
 
@@ -28,6 +30,16 @@ def ptbxl_person(ecg_id: int) -> tuple[str, Split] | None:
     The split is the patient's: test before validation before train.
     """
     return _persons().get(ecg_id)
+
+
+def ptbxl_fold(name: str) -> Split | None:
+    """Return the split of a record that bears the name of one of PTB-XL's: its folds never train.
+
+    The names are ``HR00001`` (PhysioNet Challenges) and ``00001_hr``, ``00001_lr`` (PTB-XL).
+    """
+    match = _NAME.fullmatch(name.rpartition("/")[2])
+    person = ptbxl_person(int(match[1] or match[2])) if match else None
+    return person[1] if person else None
 
 
 @cache

@@ -44,6 +44,9 @@ class RecordTable:
         required = list(dict.fromkeys(wanted.values()))
         table = read_csv(folder.read(name), name, required=required)
         columns = {field: table.texts(column) for field, column in wanted.items()}
+        columns["record_id"] = np.array(
+            [text.removesuffix(".hea") for text in columns["record_id"].tolist()], dtype=object
+        )
         places: dict[str, int] = {}
         for place, record_id in enumerate(columns["record_id"].tolist()):
             places.setdefault(record_id, place)
@@ -153,4 +156,9 @@ def patients_of(table: RecordTable | None, names: Sequence[str]) -> list[str]:
     """Return whose each record is; a record that the table does not give stands for itself."""
     if table is None:
         return list(names)
-    return [table.text(name, "patient_id") or name for name in names]
+    given = [table.text(name, "patient_id") for name in names]
+    taken = set(given)  # a record that stands for itself must not be called as somebody else
+    return [
+        patient or (name if name not in taken else f"record {name}")
+        for name, patient in zip(names, given, strict=True)
+    ]

@@ -20,6 +20,7 @@ from ecgtwin.sources.archives.header_archive import (
     described,
     stems,
 )
+from ecgtwin.sources.archives.ptbxl_persons import ptbxl_fold
 from ecgtwin.sources.archives.record_table import (
     PATIENTS_TABLE,
     RECORDS_TABLE,
@@ -35,7 +36,16 @@ from ecgtwin.sources.statements import merge, read_report
 from ecgtwin.sources.wfdb_header import WfdbHeader
 from ecgtwin.spec.cohort import Split
 
-_SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
+_SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass
@@ -125,6 +135,7 @@ def _splits(
     found: dict[str, Split] = {}
     for name, patient_id in zip(names, patients, strict=True):
         split = _SPLITS.get(table.text(name, "split").lower()) if table else None
+        split = split or ptbxl_fold(name)
         if split is not None:
             found[patient_id] = strictest([split, found.get(patient_id, split)])
     return found
