@@ -4,9 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ecgtwin.errors import SourceError
+from ecgtwin.signals.leads import LEADS
 from ecgtwin.sources.ingest_summary import IngestSummary, read_rejects
 from ecgtwin.sources.opening import open_archive
 from ecgtwin.spec.ingest import IngestSpec
@@ -71,6 +73,10 @@ def test_a_folder_gives_these_counts(name: str, real_data: Path, tmp_path: Path)
         assert reject.record_id in reject.reason
         assert reject.value
     assert verify(str(tmp_path)) == []
+
+
+def _checksum(samples: np.ndarray) -> int:
+    return int(samples.sum(dtype=np.int64).astype(np.int16))
 
 
 def ingest_folder(folder: Path, kind: str, url: Path, **more: object) -> IngestSummary:
@@ -158,6 +164,26 @@ def test_ptbxls_folds_never_train_as_a_plain_tree_either(real_data: Path, tmp_pa
 def test_ptbxl_is_read_with_its_table_or_not_at_all(real_data: Path, kind: str) -> None:
     with pytest.raises(SourceError, match="`ecgtwin ingest ptbxl SRC DEST`"):
         open_archive(kind, str(real_data / "ptbxl"), IngestSpec())
+
+
+def test_cinc_2011_as_the_wfdb_tree_that_it_is_packed_from(real_data: Path, tmp_path: Path) -> None:
+    """773 recordings without labels; the file holds their differences, 5 uV a step, 500 Hz."""
+    packed = np.load(real_data / "cinc2011" / "cinc2011_groupI_500hz_delta_int16.npz")
+    steps = np.cumsum(packed["dx_adc"], axis=1, dtype=np.int16)
+    assert packed["leads"].tolist() == list(LEADS)
+    folder = tmp_path / "cinc2011"
+    folder.mkdir()
+    for number, one in enumerate(steps):
+        lines = [f"r{number:04d} {len(LEADS)} 500 {len(one)}"]
+        lines += [
+            f"r{number:04d}.dat 16 200/mV 16 0 {lead[0]} {_checksum(lead)} 0 {name}"
+            for name, lead in zip(packed["leads"].tolist(), one.T, strict=True)
+        ]
+        (folder / f"r{number:04d}.hea").write_text("\n".join(lines) + "\n")
+        (folder / f"r{number:04d}.dat").write_bytes(one.astype("<i2").tobytes())
+    summary = ingest_folder(folder, "wfdb", tmp_path / "corpus", max_reject_share=1.0)
+    assert (summary.num_rows, summary.num_kept, summary.num_copies) == (773, 705, 0)
+    assert summary.rejected == {"amplitude_high": 58, "flat_lead": 10}  # jumps of the baseline
 
 
 def test_a_folder_of_another_kind_is_refused(real_data: Path) -> None:
