@@ -131,7 +131,9 @@ def _check_apart(where: str | None, url: str) -> None:
                 f"{url} and {where} lie inside each other; give the corpus a folder of its own"
             )
     if dest.is_dir() and not (dest / "corpus.json").exists():
-        strangers = sorted({entry.name for entry in dest.iterdir()} - _CORPUS_NAMES)
+        names = {entry.name for entry in dest.iterdir()} - _CORPUS_NAMES
+        # A kill leaves a hidden temporary file behind.
+        strangers = sorted(name for name in names if not name.startswith("."))
         if strangers:
             raise SpecificationError(
                 f"{url} is not empty and holds no corpus (found {', '.join(strangers[:3])}); "
