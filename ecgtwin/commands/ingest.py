@@ -26,7 +26,6 @@ KINDS = ("ptbxl", "mimic-iv-ecg", "challenge", "ptb", "wfdb", SIMULATED)
 
 _CORPUS_NAMES = {
     "corpus.json", "plan", "private", "signals.zarr", "manifest", "ledger", "tables", "runs",
-    "cohort.json",  # told about where it is read
 }  # fmt: skip
 
 _DESCRIPTION = """\
@@ -130,7 +129,8 @@ def _check_apart(where: str | None, url: str) -> None:
             raise SpecificationError(
                 f"{url} and {where} lie inside each other; give the corpus a folder of its own"
             )
-    if dest.is_dir() and not (dest / "corpus.json").exists():
+    is_ours = any((dest / name).exists() for name in ("corpus.json", "cohort.json"))
+    if dest.is_dir() and not is_ours:  # what stands there is told where it is read
         names = {entry.name for entry in dest.iterdir()} - _CORPUS_NAMES
         # A kill leaves a hidden temporary file behind.
         strangers = sorted(name for name in names if not name.startswith("."))

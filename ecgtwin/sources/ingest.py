@@ -280,7 +280,7 @@ def _is_claimed(url: str, content: dict[str, Any], digest: str) -> bool:
     version_there = found.get("rows_version")
     if version_there != _ROWS_VERSION:
         raise CohortMismatchError(
-            f"{url} holds a corpus of version {version_there}, this ecgtwin makes version "
+            f"{url} holds another corpus, of version {version_there}; this ecgtwin makes version "
             f"{_ROWS_VERSION}; nothing was changed: ingest to another URL"
         )
     if found_digest != digest:
