@@ -1,7 +1,6 @@
 """The same recording met twice: found by fingerprint, and what follows for persons and splits."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +9,6 @@ from ecgtwin.signals.fingerprint import differing_bits
 
 MAX_BITS = 28  # of 256; copies at other rates differ in up to 17
 MIN_SHARED_ENERGY = 0.965  # copies at other rates share 0.98, strangers of 28 bits up to 0.93
-_BAND_BITS = 16  # a copy is alike in at least one band: certain up to 15 bits, 99 % at 20
 _BLOCK = 4_000_000  # candidate pairs compared at a time
 
 Words = NDArray[np.uint64]
@@ -38,6 +36,7 @@ def copies(
 
 def _near(words: Words, num_known: int) -> Rows:
     """Return all (earlier, later) rows of near fingerprints, (pairs, 2), in order, each once."""
+    # A copy is alike in at least one band of 16 bits: certain up to 15 differing ones, 99 % at 20.
     found = [np.zeros((0, 2), dtype=np.int64)]
     bands = words.view(np.uint16) if len(words) else np.zeros((0, 16), np.uint16)
     for band in range(bands.shape[1]):
@@ -75,22 +74,15 @@ def _joined(
     return np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
 
 
-@dataclass(frozen=True, slots=True)
-class Persons:
-    """``first``: the person number that each person number is the same as, or itself."""
-
-    first: NDArray[np.int64]
-
-    @classmethod
-    def joined(cls, count: int, same: Iterable[tuple[int, int]]) -> "Persons":
-        """Return the persons that are one when the pairs ``same`` are, each by its first number."""
-        first = np.arange(count)
-        for a, b in same:
-            low, high = sorted((_root(first, a), _root(first, b)))
-            first[high] = low
-        for number in range(count):  # a root is smaller, so it is final when it is looked up
-            first[number] = first[first[number]]
-        return cls(first)
+def joined(count: int, same: Iterable[tuple[int, int]]) -> Rows:
+    """Return, for each of ``count`` numbers, the first that it is the same as through ``same``."""
+    first = np.arange(count)
+    for a, b in same:
+        low, high = sorted((_root(first, a), _root(first, b)))
+        first[high] = low
+    for number in range(count):  # a root is smaller, so it is final when it is looked up
+        first[number] = first[first[number]]
+    return first
 
 
 def _root(first: NDArray[np.int64], number: int) -> int:

@@ -20,7 +20,7 @@ class IngestSummary:
     ``rejected`` and ``flags``: kind -> rows. ``num_pair_patients``: persons with two recordings or
     more, who make ``num_pairs`` unordered pairs. ``num_copies``: rows whose recording came before,
     here or in a known corpus. ``num_split_conflicts``: persons that a known corpus trains on and
-    the publisher keeps from training. ``num_written``: shards that this ingest committed.
+    that are kept from training here. ``num_written``: shards that this ingest committed.
     """
 
     digest: str

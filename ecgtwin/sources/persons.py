@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.signals.fingerprint import fingerprint_words, shared_energy
-from ecgtwin.sources.duplicates import MIN_SHARED_ENERGY, Persons, copies
+from ecgtwin.sources.duplicates import MIN_SHARED_ENERGY, copies, joined
 from ecgtwin.sources.splits import split_of, strictest
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.store.manifest import Manifest
@@ -114,21 +114,20 @@ class Register:
             (first < np.arange(len(first))) & (recording_of != recording_of[first])
         )
         same = zip(recording_of[again].tolist(), recording_of[first[again]].tolist(), strict=True)
-        led = Persons.joined(len(self._recordings), same).first
-        met = {number: first for number, first in enumerate(led.tolist()) if first != number}
+        recording_root = joined(len(self._recordings), same)
         pairs = zip(person_of[again].tolist(), person_of[first[again]].tolist(), strict=True)
-        root = Persons.joined(len(self._persons), [*self._alias.items(), *pairs]).first
+        root = joined(len(self._persons), [*self._alias.items(), *pairs])
         return Resolved(
             person_number=self._persons.number_of,
             recording_number=self._recordings.number_of,
             root=root,
-            met=met,
+            recording_root=recording_root,
             splits=self._splits(root, settings),
             num_copies=len(again),
             num_conflicts=self._num_conflicts(root),
             own=slice(self._num_known, None),
             person_of=root[person_of],
-            recording_of=np.array([met.get(number, number) for number in recording_of.tolist()]),
+            recording_of=recording_root[recording_of],
         )
 
     def _gathered(self, root: Numbers, splits: dict[int, set[str]]) -> dict[int, set[str]]:
@@ -156,7 +155,7 @@ class Register:
         }
 
     def _num_conflicts(self, root: Numbers) -> int:
-        """Return how many persons a known corpus trains on and a publisher keeps from training."""
+        """Return how many persons a known corpus trains on that are kept from training here."""
         official = self._gathered(root, self._official)
         known = self._gathered(root, self._known_split)
         return sum(
@@ -176,7 +175,7 @@ class Resolved:
     person_number: dict[str, int]
     recording_number: dict[str, int]
     root: Numbers
-    met: dict[int, int]
+    recording_root: Numbers
     splits: dict[int, str]
     num_copies: int
     num_conflicts: int
@@ -194,8 +193,7 @@ class Resolved:
 
     def recording(self, recording_id: str) -> int:
         """Return the number under which a recording was met first."""
-        number = self.recording_number[recording_id]
-        return self.met.get(number, number)
+        return int(self.recording_root[self.recording_number[recording_id]])
 
     def num_pairs(self) -> tuple[int, int]:
         """Return persons with two recordings or more, and their pairs of different recordings."""

@@ -9,7 +9,7 @@ import pytest
 from ecgtwin.errors import SpecificationError
 from ecgtwin.signals.fingerprint import differing_bits, fingerprint_words
 from ecgtwin.signals.preprocess import resample
-from ecgtwin.sources.duplicates import MAX_BITS, Persons, copies
+from ecgtwin.sources.duplicates import MAX_BITS, copies, joined
 from ecgtwin.sources.simulated import SimulatedSource, simulate_one
 from ecgtwin.sources.source import SourceRow
 from ecgtwin.spec.ingest import IngestSpec
@@ -158,8 +158,8 @@ def test_paced_persons_at_one_rate_stay_apart(tmp_path: Path) -> None:
 
 
 def test_persons_are_joined_through_others() -> None:
-    joined = Persons.joined(7, [(5, 3), (3, 1), (6, 5), (2, 4)])
-    assert joined.first.tolist() == [0, 1, 2, 1, 2, 1, 1]
+    first = joined(7, [(5, 3), (3, 1), (6, 5), (2, 4)])
+    assert first.tolist() == [0, 1, 2, 1, 2, 1, 1]
 
 
 def test_real_copies_are_near_and_strangers_are_far(real_data: Path, tmp_path: Path) -> None:
