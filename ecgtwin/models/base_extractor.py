@@ -3,6 +3,7 @@
 Each layer attends among frames, then *subtracts* the rectified part that the recording's own
 condition explains (Lai et al. 2025, stage 1). ``BaseExtractorSpec`` says where it goes the
 published way; by default padded tokens are really masked and positions enter queries and keys.
+Without its condition pathway nothing is taken away, and the condition is not looked at.
 Axes: B batch, C latent channel, F frame, K token, D width.
 """
 
@@ -19,27 +20,37 @@ from ecgtwin.spec.model import BaseExtractorSpec, TwinSpec
 INITIAL_TEMPERATURE = 0.07
 
 
+Tokens = tuple[Tensor, Tensor]  # (B, K, D), and which are real or what is added to logits (B, K)
+
+
 class ExtractorLayer(nn.Module):
-    """Self-attention, subtractive cross-attention, feed-forward; each after a LayerNorm."""
+    """Self-attention, subtractive cross-attention, feed-forward; each after a LayerNorm.
+
+    There is a norm for frames, tokens, frames, frames; without the condition pathway for frames,
+    frames.
+    """
 
     def __init__(self, sizes: BaseExtractorSpec, num_frames: int) -> None:
         super().__init__()
         width, num_heads = sizes.width, sizes.num_heads
         activation = nn.ReLU() if sizes.activation == "relu" else nn.GELU(approximate="tanh")
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
+        num_norms = 4 if sizes.condition_pathway else 2
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_norms))
         self.self_attention = SelfAttention(
             width, num_heads, num_frames, rotary=sizes.rotary == "queries_and_keys"
         )
-        self.cross_attention = CrossAttention(width, num_heads)
+        self.cross_attention = CrossAttention(width, num_heads) if sizes.condition_pathway else None
         self.feed_forward = feed_forward(width, sizes.feed_forward_ratio * width, activation)
 
-    def forward(self, x_BFD: Tensor, tokens_BKD: Tensor, token_is_real_BK: Tensor) -> Tensor:
+    def forward(self, x_BFD: Tensor, tokens: Tokens | None) -> Tensor:
         """Return (B, F, D)."""
         x_BFD = x_BFD + self.self_attention(self.norms[0](x_BFD))
-        keys_values = self.cross_attention.keys_values(self.norms[1](tokens_BKD))
-        explained = self.cross_attention(self.norms[2](x_BFD), keys_values, token_is_real_BK)
-        x_BFD = x_BFD - torch.relu(explained)
-        out: Tensor = x_BFD + self.feed_forward(self.norms[3](x_BFD))
+        if self.cross_attention is not None and tokens is not None:
+            tokens_BKD, token_is_real_BK = tokens
+            keys_values = self.cross_attention.keys_values(self.norms[1](tokens_BKD))
+            explained = self.cross_attention(self.norms[2](x_BFD), keys_values, token_is_real_BK)
+            x_BFD = x_BFD - torch.relu(explained)
+        out: Tensor = x_BFD + self.feed_forward(self.norms[-1](x_BFD))
         return out
 
 
@@ -52,10 +63,11 @@ class BaseExtractor(nn.Module):
         num_frames = spec.vae.num_frames
         self.reference_mask = sizes.reference_mask
         self.enter = nn.Linear(spec.vae.latent_channels, sizes.width)
-        self.tokens = token_embedding(
-            sizes.tokens, spec.text.width, sizes.width, has_null_token=True
-        )
-        self.rotary = self.leave = None
+        self.tokens = self.rotary = self.leave = None
+        if sizes.condition_pathway:
+            self.tokens = token_embedding(
+                sizes.tokens, spec.text.width, sizes.width, has_null_token=True
+            )
         if sizes.rotary == "embedding":
             self.rotary = Rotary(published_angles(sizes.width, num_frames))
         self.layers = nn.ModuleList(
@@ -93,11 +105,16 @@ class BaseExtractor(nn.Module):
         is_told_B: Tensor | None = None,
     ) -> Tensor:
         """Return what the condition leaves of every frame (B, F, D)."""
-        tokens_BKD, is_real_BK = self.tokens(conditions, is_told_B)
-        mask_BK = is_real_BK.to(tokens_BKD.dtype) if self.reference_mask else is_real_BK
+        tokens = self._told(conditions, is_told_B)
         x_BFD: Tensor = self.enter(latent_BCF.transpose(1, 2))
         if self.rotary is not None:
             x_BFD = self.rotary(x_BFD)
         for layer in self.layers:
-            x_BFD = layer(x_BFD, tokens_BKD, mask_BK)
+            x_BFD = layer(x_BFD, tokens)
         return x_BFD
+
+    def _told(self, conditions: ConditionBatch, is_told_B: Tensor | None) -> Tokens | None:
+        if self.tokens is None:
+            return None
+        tokens_BKD, is_real_BK = self.tokens(conditions, is_told_B)
+        return tokens_BKD, is_real_BK.to(tokens_BKD.dtype) if self.reference_mask else is_real_BK

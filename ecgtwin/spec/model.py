@@ -6,7 +6,14 @@ way is taken; the defaults are ours, ``spec.presets`` sets the published values.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from ecgtwin.spec.base import Spec, branch
 from ecgtwin.spec.process import FlowSpec, Process
@@ -89,7 +96,11 @@ class TokenSpec(Spec):
 
 
 class BaseExtractorSpec(Spec):
-    """Reference latent and its own condition to the individual base vector."""
+    """Reference latent and its own condition to the individual base vector.
+
+    Without the condition pathway the condition is not looked at (an ablation): no token embedding,
+    no cross-attention.
+    """
 
     width: int = 128
     num_layers: int = 3
@@ -101,6 +112,21 @@ class BaseExtractorSpec(Spec):
     activation: Literal["gelu", "relu"] = "gelu"
     projection: bool = True  # a norm, a linear layer and a fixed length; published: the plain mean
     reference_mask: bool = False  # published fault: the 1/0 mask is *added* to attention logits
+    condition_pathway: bool = True
+
+    @model_serializer(mode="wrap")
+    def _as_before_the_switch(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the switch out where it is on: digests of what was made before it stay."""
+        fields: dict[str, Any] = dump(self)
+        if self.condition_pathway:
+            fields.pop("condition_pathway", None)
+        return fields
+
+    @model_validator(mode="after")
+    def _mask_has_attention(self) -> "BaseExtractorSpec":
+        if self.reference_mask and not self.condition_pathway:
+            raise ValueError("reference_mask is of the condition pathway, which is off")
+        return self
 
     @model_validator(mode="after")
     def _mean_is_base(self) -> "BaseExtractorSpec":

@@ -26,6 +26,13 @@ TINY = TwinSpec(
     # Ten guided steps: twenty evaluations an ECG.
     sampling=SamplingSpec(num_steps=10, guidance_scale=2.0),
 )
+# Single pathways of `tiny`; what went through the other is not told at all. A sixth layer costs
+# what the absent cross-attentions and their modulation did: all three train at equal compute.
+_TINY_ADAPTIVE_NORM = DiTSpec(
+    num_layers=6, adax=AdaXSpec(cross_attention=False, gated_cross_attention=False)
+)
+_TINY_CROSS_ATTENTION = DiTSpec(adax=AdaXSpec(adaptive_norm=False))
+_TINY_NO_CONDITION = TINY.base_extractor.model_copy(update={"condition_pathway": False})
 SMALL = TwinSpec(
     preset="small",
     sampling_rate_hz=SAMPLING_RATE_HZ,
@@ -82,6 +89,10 @@ PAPER = TwinSpec(
 )
 
 
+def _tiny_with(name: str, **networks: BaseExtractorSpec | DiTSpec) -> TwinSpec:
+    return TINY.model_copy(update={"preset": name, **networks})
+
+
 def _paper_with(name: str, denoiser: DiTSpec | UNetSpec) -> TwinSpec:
     return PAPER.model_copy(update={"preset": name, "denoiser": denoiser})
 
@@ -95,6 +106,9 @@ PRESETS = {
     spec.preset: spec
     for spec in (
         TINY,
+        _tiny_with("tiny-no-condition", base_extractor=_TINY_NO_CONDITION),
+        _tiny_with("tiny-adaptive-norm", denoiser=_TINY_ADAPTIVE_NORM),
+        _tiny_with("tiny-cross-attention", denoiser=_TINY_CROSS_ATTENTION),
         SMALL,
         BASE,
         PAPER,

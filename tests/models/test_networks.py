@@ -315,3 +315,37 @@ def test_base_is_the_largest_of_ours_and_decodes_cheaply():
     with FlopCounterMode(display=False) as counter:
         vae.decode(torch.randn(1, *vae.latent_mean_C1.shape[:1], preset("base").vae.num_frames))
     assert 0 < counter.get_total_flops() <= 1.5e9
+
+
+def test_an_extractor_without_the_condition_pathway_is_deaf_and_has_no_weights_for_it():
+    sizes = TINY.base_extractor.model_copy(update={"condition_pathway": False})
+    spec = TINY.model_copy(update={"base_extractor": sizes})
+    extractor = randomised(BaseExtractor(spec))
+    assert not [key for key in extractor.state_dict() if "tokens" in key or "cross" in key]
+    latent = torch.randn(2, 4, 64)
+    sinus, paced = (extractor(latent, batch_of(one, one)) for one in (SINUS, PACED))
+    assert torch.equal(sinus, paced)
+    nobody = torch.zeros(2, dtype=torch.bool)
+    assert torch.equal(extractor(latent, batch_of(SINUS, SINUS), is_told_B=nobody), sinus)
+    told = randomised(BaseExtractor(TINY))
+    assert (told(latent, batch_of(SINUS, SINUS)) - told(latent, batch_of(PACED, PACED))).any()
+
+
+def test_single_pathways_of_tiny_cost_what_both_do():
+    names = ("tiny", "tiny-adaptive-norm", "tiny-cross-attention")
+    costs = {name: step_flops(preset(name)) for name in names}
+    assert costs["tiny"] > 0
+    for name, cost in costs.items():
+        assert cost == pytest.approx(costs["tiny"], rel=0.03), name
+
+
+def step_flops(spec):
+    """Return the floating-point operations of a forward and a backward pass of two samples."""
+    denoiser = randomised(build_denoiser(spec)).requires_grad_(True)
+    conditions = ConditionBatch.of([PACED, PACED], encode=hashed(spec))
+    base = torch.randn(2, spec.base_extractor.base_width)
+    noisy = torch.randn(2, spec.vae.latent_channels, spec.vae.num_frames)
+    with FlopCounterMode(display=False) as counter:
+        told = denoiser.embed(base, conditions)
+        denoiser(noisy, torch.full((2,), 0.5), told).square().mean().backward()
+    return counter.get_total_flops()

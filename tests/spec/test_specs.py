@@ -197,3 +197,20 @@ def test_a_cohort_cannot_ask_for_leads_that_its_store_cannot_hold(template):
         CohortSpec.parse(data, origin="cohort.yaml")
     data["sampling"] = {"leads": "consistent"}
     assert CohortSpec.parse(data, origin="cohort.yaml").sampling.leads == "consistent"
+
+
+def test_a_switch_that_came_later_changes_no_digest_while_it_is_on():
+    written = preset("tiny").base_extractor.model_dump(mode="json")
+    assert "condition_pathway" not in written
+    without = preset("tiny-no-condition")
+    assert without.base_extractor.model_dump(mode="json")["condition_pathway"] is False
+    assert TwinSpec.parse(without.model_dump(mode="json"), origin="test") == without
+    with pytest.raises(SpecificationError, match="reference_mask is of the condition pathway"):
+        TwinSpec.parse(
+            {
+                "preset": "x",
+                "sampling_rate_hz": 100,
+                "base_extractor": {"reference_mask": True, "condition_pathway": False},
+            },
+            origin="test",
+        )
