@@ -2,9 +2,9 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ecgtwin.evaluation.figures import reason
+from ecgtwin.twin.retrieval import auroc
 
 Floats = NDArray[np.floating]
 
@@ -32,15 +32,6 @@ def shape_correlation(left_mv: Floats, right_mv: Floats) -> NDArray[np.float64]:
         for beats in (left_mv, right_mv)
     ]
     return cosine_similarity(flat[0], flat[1])
-
-
-def auroc(positive: Floats, negative: Floats) -> float | None:
-    """Return the chance that a positive score is above a negative one; ties count half."""
-    if not len(positive) or not len(negative):
-        return None
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    above = ranks[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2
-    return float(above / (len(positive) * len(negative)))
 
 
 def own_against_others(similarity: Floats, own: NDArray[np.integer]) -> dict[str, object]:

@@ -1,70 +1,70 @@
-"""What the objectives are fed: everything about step ``n`` follows from (seed, n) alone.
+"""What the objectives are fed: every row of step ``n`` follows from (seed, n, its number) alone.
 
-A rank takes its slice of the global batch, so ranks never enter the order or the random numbers.
+A rank asks for its rows of the global batch, one micro-batch at a time, so that neither ranks nor
+micro-batches enter the order or the random numbers, and nobody makes rows that it does not use.
 Axes: B batch, L independent lead, T sample, C channel, F frame.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgtwin.models.condition_tokens import ConditionBatch
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe
-from ecgtwin.training.engine import rank_slice
 from ecgtwin.training.objectives import CONDITION_KEYS, Batch
 from ecgtwin.training.rows import LatentRows, TrainingRows
 
+STREAM_OF_STEP, STREAM_OF_ROW = 1, 2
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The rows ``start`` to ``stop`` of a global batch of ``total`` that this rank computes."""
+
+class Batches(Protocol):
+    """Batches of one objective, as a function of the step."""
 
     total: int
-    start: int
-    stop: int
 
-    @classmethod
-    def of_rank(cls, total: int, rank: int, world_size: int) -> "Slice":
-        """Return the share of ``rank``; raise SpecificationError if ``total`` does not divide."""
-        part = rank_slice(total, rank=rank, world_size=world_size)
-        return cls(total, part.start, part.stop)
+    def __call__(self, step: int, part: slice) -> Batch:
+        """Return rows ``part`` of the ``total`` rows of ``step``."""
+        ...
 
 
-def random_of_step(seed: int, step: int) -> np.random.Generator:
-    """Return the generator of one step: Philox keyed by (seed, step)."""
-    return np.random.Generator(np.random.Philox(key=[seed, step]))
+def uniform_of_step(seed: int, step: int, total: int, *, num: int) -> NDArray[np.float64]:
+    """Return (num, total) numbers in [0, 1): of the whole global batch, as they cost little."""
+    return _generator(seed, STREAM_OF_STEP, step, 0).random((num, total))
 
 
-def _normal(random: np.random.Generator, part: Slice, *shape: int) -> Tensor:
-    whole = random.standard_normal((part.total, *shape), dtype=np.float32)
-    return torch.from_numpy(whole[part.start : part.stop])
+def normal_of_rows(seed: int, step: int, part: slice, *shape: int) -> Tensor:
+    """Return standard normal noise (B, *shape), each row by its number in the global batch."""
+    rows = [
+        _generator(seed, STREAM_OF_ROW, step, row).standard_normal(shape, dtype=np.float32)
+        for row in range(part.start, part.stop)
+    ]
+    return torch.from_numpy(np.stack(rows))
 
 
-def _keep(random: np.random.Generator, part: Slice, dropout: float) -> Tensor:
-    whole = random.random(part.total) >= dropout
-    return torch.from_numpy(whole[part.start : part.stop])
+def _generator(seed: int, stream: int, step: int, row: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, row, step]))
 
 
 class VaeBatches:
     """Rows drawn uniformly with replacement, and the posterior's noise."""
 
     def __init__(
-        self, rows: TrainingRows, *, latent_shape: tuple[int, int], seed: int, part: Slice
+        self, rows: TrainingRows, *, latent_shape: tuple[int, int], seed: int, total: int
     ) -> None:
-        self.rows, self.latent_shape, self.seed, self.part = rows, latent_shape, seed, part
+        self.rows, self.latent_shape, self.seed, self.total = rows, latent_shape, seed, total
 
-    def __call__(self, step: int) -> Batch:
-        """Return this rank's share of step ``step``."""
-        random = random_of_step(self.seed, step)
-        chosen = random.integers(len(self.rows), size=self.part.total)
-        mine = chosen[self.part.start : self.part.stop]
+    def __call__(self, step: int, part: slice) -> Batch:
+        """Return rows ``part`` of ``step``."""
+        (uniform,) = uniform_of_step(self.seed, step, self.total, num=1)
+        chosen = (uniform[part] * len(self.rows)).astype(np.int64)
         return {
-            "samples_BLT": torch.from_numpy(self.rows.samples_BLT[mine]),
-            "noise_BCF": _normal(random, self.part, *self.latent_shape),
+            "samples_BLT": torch.from_numpy(self.rows.samples_BLT[chosen]),
+            "noise_BCF": normal_of_rows(self.seed, step, part, *self.latent_shape),
         }
 
 
@@ -81,22 +81,21 @@ class PairBatches:
         recipe: BaseExtractorRecipe,
         *,
         seed: int,
-        part: Slice,
+        total: int,
         pairs: PairSpec = PairSpec(),  # noqa: B008  (frozen)
     ) -> None:
-        self.rows, self.recipe, self.seed, self.part = rows, recipe, seed, part
+        self.rows, self.recipe, self.seed, self.total = rows, recipe, seed, total
         self.pairs = rows.rows.sampler(pairs, seed=seed)
         names = {name: index for index, name in enumerate(sorted(set(rows.rows.persons)))}
         self.person = torch.tensor([names[name] for name in rows.rows.persons])
 
-    def __call__(self, step: int) -> Batch:
-        """Return this rank's share of step ``step``."""
-        part = self.part
-        reference, target = self.pairs.pairs_at(step, part.total, part.start, part.stop)[:2]
-        random = random_of_step(self.seed, step)
+    def __call__(self, step: int, part: slice) -> Batch:
+        """Return rows ``part`` of ``step``."""
+        reference, target, _ = self.pairs.pairs_at(step, self.total, part.start, part.stop)
+        (uniform,) = uniform_of_step(self.seed, step, self.total, num=1)
         batch: Batch = {
             "person_B": self.person[reference],
-            "is_told_B": _keep(random, part, self.recipe.condition_dropout),
+            "is_told_B": torch.from_numpy(uniform[part] >= self.recipe.condition_dropout),
         }
         for prefix, chosen in (("reference_", reference), ("target_", target)):
             rows = torch.from_numpy(chosen)
@@ -118,46 +117,46 @@ class DenoiserBatches:
         recipe: DenoiserRecipe,
         *,
         seed: int,
-        part: Slice,
+        total: int,
         pairs: PairSpec = PairSpec(),  # noqa: B008  (frozen)
     ) -> None:
-        self.rows, self.recipe, self.seed, self.part = rows, recipe, seed, part
+        self.rows, self.recipe, self.seed, self.total = rows, recipe, seed, total
         self.pairs = rows.rows.sampler(pairs, seed=seed)
 
-    def __call__(self, step: int) -> Batch:
-        """Return this rank's share of step ``step``."""
-        part, recipe = self.part, self.recipe
+    def __call__(self, step: int, part: slice) -> Batch:
+        """Return rows ``part`` of ``step``."""
+        recipe = self.recipe
         reference, target, is_single = self.pairs.pairs_at(
-            step, part.total, part.start, part.stop, allow_single=True
+            step, self.total, part.start, part.stop, allow_single=True
         )
-        random = random_of_step(self.seed, step)
-        has_base = _keep(random, part, recipe.base_dropout) & ~torch.from_numpy(is_single)
+        uniform = torch.from_numpy(uniform_of_step(self.seed, step, self.total, num=5)[:, part])
+        has_base = (uniform[0] >= recipe.base_dropout) & ~torch.from_numpy(is_single)
         rows = torch.from_numpy(target)
         conditions = self.rows.conditions.take(rows)
         latents = self.rows.latents_BCF[rows]
+        channels, frames = latents.shape[1:]
+        normal = normal_of_rows(self.seed, step, part, channels * frames + 1)
         return {
             "latent_BCF": latents,
             "base_BW": self.rows.base_vectors_BW[torch.from_numpy(reference)],
             "has_base_B": has_base,
-            "is_told_B": _keep(random, part, recipe.condition_dropout),
-            "noise_BCF": _normal(random, part, *latents.shape[1:]),
-            "time_normal_B": _normal(random, part),
-            **_condition_entries("", self._with_unknowns(conditions, random)),
+            "is_told_B": uniform[1] >= recipe.condition_dropout,
+            "noise_BCF": normal[:, 1:].reshape(-1, channels, frames),
+            "time_normal_B": normal[:, 0].clone(),
+            **_condition_entries("", self._with_unknowns(conditions, uniform[2:])),
         }
 
-    def _with_unknowns(
-        self, conditions: ConditionBatch, random: np.random.Generator
-    ) -> ConditionBatch:
+    def _with_unknowns(self, conditions: ConditionBatch, uniform_3B: Tensor) -> ConditionBatch:
         """Make rate, age and sex unknown at random, each by itself."""
-        knows = [_keep(random, self.part, self.recipe.field_dropout) for _ in range(3)]
+        knows_3B = (uniform_3B >= self.recipe.field_dropout).to(conditions.rate_B.device)
         nan = torch.tensor(float("nan"))
         return ConditionBatch(
             conditions.text_BKW,
             conditions.certainty_BK3,
             conditions.token_is_real_BK,
-            torch.where(knows[0], conditions.rate_B, nan),
-            torch.where(knows[1], conditions.age_B, nan),
-            torch.where(knows[2], conditions.sex_B, -1),
+            torch.where(knows_3B[0], conditions.rate_B, nan),
+            torch.where(knows_3B[1], conditions.age_B, nan),
+            torch.where(knows_3B[2], conditions.sex_B, -1),
         )
 
 

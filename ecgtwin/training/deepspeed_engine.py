@@ -1,7 +1,7 @@
 """DeepSpeedEngine: the same optimisation by DeepSpeed, one process to many. deepspeed's only home.
 
-Parameters stay fp32 at every ZeRO stage (bf16 is autocast), so what a rank holds after a step *is*
-the fp32 master weight, gathered from the partitions by ZeRO 1 and 2. Moments stay partitioned.
+Master weights, moments and moving averages are fp32 at every ZeRO stage and precision. From stage 1
+on each rank keeps its part of them; they are gathered and set by parameter name.
 """
 
 import atexit
@@ -16,25 +16,30 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.deepspeed_config import deepspeed_config
 from ecgtwin.training.engine import (
     Batch,
-    MovingAverage,
     adamw,
+    bf16_passes,
+    check_fits,
+    ema_weights_of,
     learning_rate_of,
-    load_moments,
+    load_states,
     load_weights,
-    moments_of,
-    rank_slice,
+    parts_of,
     set_learning_rate,
+    state_of,
+    states_by_name,
+    tensors_by_key,
     to_cpu,
     to_device,
     trainable,
     weights_of,
 )
+from ecgtwin.training.optimizer_state import follow, set_num_updates, start_states, state_keys
 from ecgtwin.training.state import Tensors, TrainingState
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class DeepSpeedEngine:
@@ -49,48 +54,64 @@ class DeepSpeedEngine:
         self.spec = spec
         self.rank = distributed.get_rank()
         self.world_size = distributed.get_world_size()
-        share = rank_slice(spec.batch_size, rank=self.rank, world_size=self.world_size)
+        self.parts = parts_of(spec, rank=self.rank, world_size=self.world_size)
+        self._shapes = {name: item.shape for name, item in trainable(objective).items()}
+        buffers = {name: buffer.clone() for name, buffer in objective.named_buffers()}
+        micro_batch = self.parts[0].stop - self.parts[0].start
         self._engine, *_ = deepspeed.initialize(
             model=objective,
             optimizer=adamw(objective, spec),
-            config=deepspeed_config(spec, micro_batch=share.stop - share.start),
+            config=deepspeed_config(spec, micro_batch=micro_batch, accumulation=len(self.parts)),
             dist_init_required=False,
         )
         self.objective = objective.train()
         self.device = torch.device(self._engine.device)
+        _set_buffers(objective, buffers)  # bf16_weights makes bf16 of them too
         self.parameters = trainable(objective)
-        self.ema = MovingAverage(self.parameters, decay=spec.ema_decay)
         self.num_updates = 0
+        self._num_backward = 0
         self._norm: float | None = None
-        if spec.zero_stage:
-            _start_partitions(self._engine.optimizer)
+        start_states(self._states(), self._masters(), spec)
+        if spec.zero_stage in (1, 2):
+            # DeepSpeed names the parts by parameter in its first step otherwise
+            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """See Engine."""
-        outputs: dict[str, Tensor] = self._engine(to_device(batch, self.device))
+        with bf16_passes(self.device, enabled=self.spec.precision == "bf16_weights"):
+            outputs: dict[str, Tensor] = self._engine(to_device(batch, self.device))
         return outputs
 
     def backward(self, loss: Tensor) -> None:
-        """See Engine."""
+        """See Engine. DeepSpeed divides by the number of micro-batches."""
         self._engine.backward(loss)
+        self._num_backward += 1
+        if self._num_backward < len(self.parts):
+            self._engine.step()  # only counts
 
     def step(self) -> bool:
         """See Engine."""
+        self._num_backward = 0
         set_learning_rate(self._engine.optimizer, learning_rate_of(self.spec, self.num_updates))
         if self.spec.zero_stage == 0:
             norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.spec.clip_norm)
             self._norm = float(norm)
             if not torch.isfinite(norm):
-                self._engine.zero_grad()
-                return False
+                return self._skip()
         self._engine.step()
         if self.spec.zero_stage:
             self._norm = float(self._engine.get_global_grad_norm())
             if not self._engine.was_step_applied():
                 return False
-        self.ema.follow(self.num_updates)
+        follow(self._states(), self._masters(), self.spec, update=self.num_updates)
         self.num_updates += 1
         return True
+
+    def _skip(self) -> bool:
+        """Forget the gradients, and let DeepSpeed count the micro-batch all the same."""
+        self._engine.zero_grad()
+        self._engine.micro_steps += 1
+        return False
 
     def gradient_norm(self) -> float | None:
         """See Engine."""
@@ -113,74 +134,120 @@ class DeepSpeedEngine:
         means = (total / self.world_size).tolist()
         return dict(zip(values, means, strict=True))
 
-    def weights(self) -> Tensors:
+    def gather(self, rows: Tensor) -> Tensor:
         """See Engine."""
-        return weights_of(self.objective)
+        every = [torch.empty_like(rows) for _ in range(self.world_size)]
+        distributed.all_gather(every, rows.contiguous())
+        return torch.cat(every)
 
-    def ema_weights(self) -> Tensors:
+    def weights(self) -> Tensors:
+        """See Engine. The fp32 master weights, gathered where the ranks hold parts of them."""
+        if self.spec.zero_stage < 3 and self.spec.precision != "bf16_weights":
+            return weights_of(self.objective)
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        buffers = weights_of(self.objective).keys() - self.parameters.keys()
+        state = self.objective.state_dict()
+        return {
+            **{name: to_cpu(safe_get_full_fp32_param(one)) for name, one in self._named()},
+            **{name: to_cpu(state[name]) for name in sorted(buffers)},
+        }
+
+    def ema_weights(self) -> dict[str, Tensors]:
         """See Engine."""
-        return self.weights() | self.ema.tensors()
+        return ema_weights_of(self.state())
 
     def state(self) -> TrainingState:
-        """See Engine. At ZeRO 1 and 2 the ranks gather the moments from one another."""
-        moments = self._moments()
-        return TrainingState(self.weights(), *moments, self.ema.tensors(), self.num_updates)
+        """See Engine. From ZeRO 1 on the ranks gather it from one another."""
+        return state_of(self.weights(), self._held(), self.spec, self.num_updates)
 
     def load_state(self, state: TrainingState) -> None:
         """See Engine."""
-        load_weights(self.objective, state)
-        if self.spec.zero_stage:
-            self._load_partitions(state)
+        check_fits(self.objective, state, self._shapes)
+        if self.spec.zero_stage == 0:
+            load_weights(self.objective, state)
+            load_states(self._engine.optimizer, self.parameters, state, self.spec)
         else:
-            load_moments(self._engine.optimizer, self.parameters, state)
-        self.ema.load(state)
+            set_num_updates(self._states(), state.num_updates)
+            self._load_parts(state)
         self.num_updates = state.num_updates
 
     def close(self) -> None:
         """See Engine. The ranks stay joined until the process ends, for the next engine."""
         self._engine.destroy()
 
-    def _moments(self) -> tuple[Tensors, Tensors]:
-        if not self.spec.zero_stage:
-            return moments_of(self._engine.optimizer, self.parameters)
+    def _named(self) -> list[tuple[str, nn.Parameter]]:
+        return list(self.parameters.items())
+
+    def _states(self) -> Any:  # noqa: ANN401  (untyped optimiser)
+        optimizer = self._engine.optimizer
+        return optimizer.optimizer.state if self.spec.zero_stage else optimizer.state
+
+    def _masters(self) -> list[Tensor]:
+        """Return this rank's master weights: the parameters, or flat parts of them."""
+        zero = self._engine.optimizer
+        if self.spec.zero_stage == 3:
+            return list(zero.fp32_partitioned_groups_flat)
+        if self.spec.zero_stage:
+            return list(zero.single_partition_of_fp32_groups)
+        return list(self.parameters.values())
+
+    def _held(self) -> dict[str, Tensors]:
+        if self.spec.zero_stage == 0:
+            return states_by_name(self._engine.optimizer, self.parameters, self.spec)
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        first, second = (
-            {
-                name: to_cpu(safe_get_full_optimizer_state(parameter, key))
-                for name, parameter in self.parameters.items()
+        return {
+            key: {
+                name: to_cpu(safe_get_full_optimizer_state(one, key)) for name, one in self._named()
             }
-            for key in MOMENTS
-        )
-        return first, second
+            for key in state_keys(self.spec)
+        }
 
-    def _load_partitions(self, state: TrainingState) -> None:
-        """Set each rank's part of the master weights and moments (ZeRO 1 and 2)."""
+    def _load_parts(self, state: TrainingState) -> None:
+        """Set each rank's part of the master weights and of what stands beside them."""
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-        for held in self._engine.optimizer.state.values():
-            held["step"].fill_(state.num_updates)
-        for name, parameter in self.parameters.items():
+        beside = tensors_by_key(state, self.spec)
+        if self.spec.zero_stage == 3:
+            self._load_partitioned(state, beside)
+            return
+        load_weights(self.objective, state)
+        for name, parameter in self._named():
             safe_set_full_fp32_param(parameter, state.weights[name].to(self.device))
-            for key, moments in zip(MOMENTS, (state.adam_first, state.adam_second), strict=True):
-                safe_set_full_optimizer_state(parameter, moments[name].to(self.device), key)
+            for key, tensors in beside.items():
+                safe_set_full_optimizer_state(parameter, tensors[name].to(self.device), key)
+
+    def _load_partitioned(self, state: TrainingState, beside: dict[str, Tensors]) -> None:
+        """The same at ZeRO 3, where a rank has no parameter as a whole."""
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters(list(self.parameters.values()), modifier_rank=0), torch.no_grad():
+            for name, parameter in self._named():
+                parameter.copy_(state.weights[name].to(self.device))
+        _set_buffers(self.objective, state.weights)
+        for name, parameter in self._named():
+            safe_set_local_fp32_param(parameter, self._local(parameter, state.weights[name]))
+            for key, tensors in beside.items():
+                local = self._local(parameter, tensors[name])
+                safe_set_local_optimizer_state(parameter, local, key)
+
+    def _local(self, parameter: Any, whole: Tensor) -> Tensor:  # noqa: ANN401  (ZeRO's own fields)
+        """Return this rank's part of a parameter's tensor; the last parts are filled with zeros."""
+        size = parameter.ds_tensor.numel()
+        filled = torch.zeros(size * self.world_size)
+        filled[: whole.numel()] = whole.flatten()
+        return filled[size * self.rank : size * (self.rank + 1)].to(self.device)
 
 
-def deepspeed_config(spec: TrainingSpec, *, micro_batch: int) -> dict[str, object]:
-    """Return DeepSpeed's dictionary. At stage 0 the engine clips, as DeepSpeed hides that norm."""
-    return {
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": spec.clip_norm if spec.zero_stage else 0.0,
-        "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": spec.zero_stage},
-        "torch_autocast": {
-            "enabled": spec.precision == "bf16",
-            "dtype": "bfloat16",
-            "lower_precision_safe_modules": [],  # gradients travel as fp32
-        },
-        "steps_per_print": None,
-    }
+def _set_buffers(objective: nn.Module, buffers: Tensors) -> None:
+    """Put tensors of ``buffers`` in place of the objective's buffers of that name."""
+    for path, module in objective.named_modules():
+        for name, there in module._buffers.items():
+            whole = f"{path}.{name}" if path else name
+            if whole in buffers and there is not None:
+                module._buffers[name] = buffers[whole].to(there.device, copy=True)
 
 
 def _deepspeed() -> Any:  # noqa: ANN401  (untyped module)
@@ -189,8 +256,9 @@ def _deepspeed() -> Any:  # noqa: ANN401  (untyped module)
     import deepspeed
     import deepspeed.ops
 
-    # deepspeed 0.19 calls by an old name what newer torch calls all_gather_single
-    warnings.filterwarnings("ignore", r".*all_gather_into_tensor", FutureWarning)
+    # deepspeed 0.19 calls by old names what newer torch calls all_gather_single, ...
+    for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):
+        warnings.filterwarnings("ignore", rf".*{name}", FutureWarning)
     operators = getattr(deepspeed.ops, "__compatible_ops__", {})
     if "deepspeed_shm_comm" in operators:
         operators["deepspeed_shm_comm"] = False
@@ -222,14 +290,3 @@ def _join_ranks() -> None:
         distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     atexit.register(distributed.destroy_process_group)
     comm.init_distributed(dist_backend=backend, verbose=False)
-
-
-def _start_partitions(zero: Any) -> None:  # noqa: ANN401  (untyped optimiser)
-    """Give each partition AdamW's first state, and name it by parameter.
-
-    DeepSpeed does so in the first step, but before the second parameter group has its state.
-    """
-    for part in zero.single_partition_of_fp32_groups:
-        moments = {key: torch.zeros_like(part) for key in MOMENTS}
-        zero.state[part] = {"step": torch.tensor(0.0), **moments}
-    zero._lazy_init_hp_params_optimizer_state()

@@ -5,7 +5,8 @@ scalar ``loss`` and detached scalar metrics. Ranks share a global batch equally;
 mean over samples, the mean of the ranks' gradients is the gradient of the global batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
@@ -13,7 +14,17 @@ from torch import Tensor, nn
 
 from ecgtwin.errors import CheckpointError, SpecificationError
 from ecgtwin.spec.training import TrainingSpec
-from ecgtwin.training.schedule import ema_decay_at, learning_rate_at
+from ecgtwin.training.optimizer_state import (
+    FIRST,
+    SECOND,
+    ema_name,
+    follow,
+    is_fused,
+    set_num_updates,
+    start_states,
+    state_keys,
+)
+from ecgtwin.training.schedule import learning_rate_at
 from ecgtwin.training.state import Tensors, TrainingState
 
 Batch = dict[str, Tensor]
@@ -23,24 +34,29 @@ ADAM_EPSILON = 1e-8
 class Engine(Protocol):
     """Forward, backward, step and state of one objective, on one rank of ``world_size``.
 
-    Every method is called by all ranks alike: several of them communicate.
+    ``parts`` are the micro-batches of this rank: rows of the global batch. Every method is called
+    by all ranks alike: several of them communicate.
     """
 
     rank: int
     world_size: int
     device: torch.device
     num_updates: int
+    parts: list[slice]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the objective's dictionary for this rank's share of the batch."""
+        """Return what the objective makes of one micro-batch."""
         ...
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients, averaged over ranks."""
+        """Add the gradients of one micro-batch, averaged over ``parts`` and over ranks."""
         ...
 
     def step(self) -> bool:
-        """Clip, update weights and moving average; False (nothing changed) if not finite."""
+        """Clip, update weights and averages; False (nothing changed) if a gradient is not finite.
+
+        To be called once, after ``backward`` of every part.
+        """
         ...
 
     def gradient_norm(self) -> float | None:
@@ -59,12 +75,16 @@ class Engine(Protocol):
         """Return the mean of each value over ranks."""
         ...
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks, in their order; each rank gives as many."""
+        ...
+
     def weights(self) -> Tensors:
         """Return trainable parameters and buffers by name, fp32 on the CPU."""
         ...
 
-    def ema_weights(self) -> Tensors:
-        """Return the same with parameters from the moving average (weights() without one)."""
+    def ema_weights(self) -> dict[str, Tensors]:
+        """Return the same with parameters from each moving average, by its name."""
         ...
 
     def state(self) -> TrainingState:
@@ -89,39 +109,42 @@ class TorchEngine:
     def __init__(
         self, objective: nn.Module, spec: TrainingSpec, *, device: torch.device | None = None
     ) -> None:
+        if spec.precision == "bf16_weights" or spec.offload != "none":
+            raise SpecificationError(
+                "precision bf16_weights and offload are DeepSpeed's; train with --engine deepspeed"
+            )
         self.spec = spec
+        self.parts = parts_of(spec, rank=0, world_size=1)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.objective = objective.to(self.device).train()
         self.parameters = trainable(objective)
         self.optimizer = adamw(objective, spec)
-        self.ema = MovingAverage(self.parameters, decay=spec.ema_decay)
+        start_states(self.optimizer.state, self._masters(), spec)
         self.num_updates = 0
         self._norm: float | None = None
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """See Engine."""
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.spec.precision == "bf16"
-        ):
+        with bf16_passes(self.device, enabled=self.spec.precision == "bf16"):
             outputs: dict[str, Tensor] = self.objective(to_device(batch, self.device))
         return outputs
 
     def backward(self, loss: Tensor) -> None:
         """See Engine."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss / len(self.parts)).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> bool:
         """See Engine."""
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.spec.clip_norm)
         self._norm = float(norm)
-        if not torch.isfinite(norm):
-            return False
-        set_learning_rate(self.optimizer, learning_rate_of(self.spec, self.num_updates))
-        self.optimizer.step()
-        self.ema.follow(self.num_updates)
-        self.num_updates += 1
-        return True
+        is_finite = bool(torch.isfinite(norm))
+        if is_finite:
+            set_learning_rate(self.optimizer, learning_rate_of(self.spec, self.num_updates))
+            self.optimizer.step()
+            follow(self.optimizer.state, self._masters(), self.spec, update=self.num_updates)
+            self.num_updates += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        return is_finite
 
     def gradient_norm(self) -> float | None:
         """See Engine."""
@@ -139,57 +162,35 @@ class TorchEngine:
         """See Engine."""
         return values
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """See Engine."""
+        return rows
+
     def weights(self) -> Tensors:
         """See Engine."""
         return weights_of(self.objective)
 
-    def ema_weights(self) -> Tensors:
+    def ema_weights(self) -> dict[str, Tensors]:
         """See Engine."""
-        return self.weights() | self.ema.tensors()
+        return ema_weights_of(self.state())
 
     def state(self) -> TrainingState:
         """See Engine."""
-        moments = moments_of(self.optimizer, self.parameters)
-        return TrainingState(self.weights(), *moments, self.ema.tensors(), self.num_updates)
+        held = states_by_name(self.optimizer, self.parameters, self.spec)
+        return state_of(self.weights(), held, self.spec, self.num_updates)
 
     def load_state(self, state: TrainingState) -> None:
         """See Engine."""
         load_weights(self.objective, state)
-        load_moments(self.optimizer, self.parameters, state)
-        self.ema.load(state)
+        load_states(self.optimizer, self.parameters, state, self.spec)
         self.num_updates = state.num_updates
 
     def close(self) -> None:
         """See Engine."""
         self.optimizer.zero_grad(set_to_none=True)
 
-
-class MovingAverage:
-    """Exponential moving average of fp32 parameters; it holds nothing when ``decay`` is 0."""
-
-    def __init__(self, parameters: dict[str, nn.Parameter], *, decay: float) -> None:
-        self.decay = decay
-        self.parameters = parameters if decay else {}
-        self.averages = [parameter.detach().clone() for parameter in self.parameters.values()]
-
-    @torch.no_grad()
-    def follow(self, update: int) -> None:
-        """Move towards the parameters after update ``update`` (from 0)."""
-        if self.averages:
-            weight = 1 - ema_decay_at(update, decay=self.decay)
-            torch._foreach_lerp_(self.averages, list(self.parameters.values()), weight)
-
-    def tensors(self) -> Tensors:
-        """Return copies by name on the CPU."""
-        return {
-            name: to_cpu(average)
-            for name, average in zip(self.parameters, self.averages, strict=True)
-        }
-
-    def load(self, state: TrainingState) -> None:
-        """Take the averages of ``state``, or its weights where it has none."""
-        for name, average in zip(self.parameters, self.averages, strict=True):
-            average.copy_(state.ema.get(name, state.weights[name]))
+    def _masters(self) -> list[Tensor]:
+        return list(self.parameters.values())
 
 
 def trainable(objective: nn.Module) -> dict[str, nn.Parameter]:
@@ -213,6 +214,7 @@ def adamw(objective: nn.Module, spec: TrainingSpec) -> torch.optim.AdamW:
         lr=spec.learning_rate,
         betas=spec.betas,
         eps=ADAM_EPSILON,
+        fused=is_fused(parameters[0].device) and spec.offload == "none",
     )
 
 
@@ -253,47 +255,91 @@ def weights_of(objective: nn.Module) -> Tensors:
 
 def load_weights(objective: nn.Module, state: TrainingState) -> None:
     """Copy weights in place; raise CheckpointError naming what does not fit."""
-    wanted = weights_of(objective)
+    check_fits(objective, state, {name: one.shape for name, one in trainable(objective).items()})
+    objective.load_state_dict(state.weights, strict=False)
+
+
+def check_fits(
+    objective: nn.Module, state: TrainingState, shapes: Mapping[str, torch.Size]
+) -> None:
+    """Raise CheckpointError where ``state`` is of other tensors; ``shapes`` are of parameters."""
+    frozen = {name for name, item in objective.named_parameters() if not item.requires_grad}
+    held = objective.state_dict()
+    wanted = {name: shapes.get(name, held[name].shape) for name in held if name not in frozen}
+    found = {name: tensor.shape for name, tensor in state.weights.items()}
     odd = sorted(
-        name
-        for name in wanted.keys() | state.weights.keys()
-        if name not in wanted
-        or name not in state.weights
-        or wanted[name].shape != state.weights[name].shape
+        name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
     if odd:
         raise CheckpointError(
             f"the checkpoint is of another network: {len(odd)} tensors differ, first {odd[0]!r}; "
             "resume with the recipe it was made with"
         )
-    objective.load_state_dict(state.weights, strict=False)
 
 
-def moments_of(
-    optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]
-) -> tuple[Tensors, Tensors]:
-    """Return Adam's first and second moments by parameter name; zeros before the first update."""
-
-    def moment(parameter: nn.Parameter, key: str) -> Tensor:
-        held = optimizer.state.get(parameter, {})
-        return to_cpu(held[key] if key in held else torch.zeros_like(parameter))
-
-    return (
-        {name: moment(parameter, "exp_avg") for name, parameter in parameters.items()},
-        {name: moment(parameter, "exp_avg_sq") for name, parameter in parameters.items()},
-    )
+def states_by_name(
+    optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], spec: TrainingSpec
+) -> dict[str, Tensors]:
+    """Return moments and averages by key and name, where parameters are the master weights."""
+    return {
+        key: {name: to_cpu(optimizer.state[item][key]) for name, item in parameters.items()}
+        for key in state_keys(spec)
+    }
 
 
-def load_moments(
-    optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], state: TrainingState
+def load_states(
+    optimizer: torch.optim.Optimizer,
+    parameters: dict[str, nn.Parameter],
+    state: TrainingState,
+    spec: TrainingSpec,
 ) -> None:
-    """Set Adam's moments and its count of updates."""
-    for name, parameter in parameters.items():
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(state.num_updates)),
-            "exp_avg": state.adam_first[name].to(parameter.device, copy=True),
-            "exp_avg_sq": state.adam_second[name].to(parameter.device, copy=True),
-        }
+    """Set moments, averages and the count of updates."""
+    for key, tensors in tensors_by_key(state, spec).items():
+        for name, parameter in parameters.items():
+            optimizer.state[parameter][key].copy_(tensors[name])
+    set_num_updates(optimizer.state, state.num_updates)
+
+
+def state_of(
+    weights: Tensors, held: dict[str, Tensors], spec: TrainingSpec, num_updates: int
+) -> TrainingState:
+    """Return the state of an engine from its weights and what stands beside them by key."""
+    averages = {ema_name(decay): held[ema_name(decay)] for decay in spec.ema_decays}
+    return TrainingState(weights, held[FIRST], held[SECOND], averages, num_updates)
+
+
+def tensors_by_key(state: TrainingState, spec: TrainingSpec) -> dict[str, Tensors]:
+    """Return what is to stand beside the weights; an average that was not kept begins as they."""
+    averages = {
+        ema_name(decay): state.averages.get(ema_name(decay), state.weights)
+        for decay in spec.ema_decays
+    }
+    return {FIRST: state.adam_first, SECOND: state.adam_second, **averages}
+
+
+def ema_weights_of(state: TrainingState) -> dict[str, Tensors]:
+    """Return the weights of ``state`` with parameters from each of its averages."""
+    return {name: state.weights | average for name, average in state.averages.items()}
+
+
+def bf16_passes(device: torch.device, *, enabled: bool) -> torch.autocast | nullcontext[None]:
+    """Return the context in which forward passes are computed in bf16, or as they are."""
+    if not enabled:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def parts_of(spec: TrainingSpec, *, rank: int, world_size: int) -> list[slice]:
+    """Return the micro-batches of ``rank``: equal parts of its share of the global batch.
+
+    They are as large as ``micro_batch_size`` allows. SpecificationError if the batch does not
+    divide among the ranks.
+    """
+    share = rank_slice(spec.batch_size, rank=rank, world_size=world_size)
+    size = share.stop - share.start
+    largest = min(spec.micro_batch_size or size, size)
+    micro = next(count for count in range(largest, 0, -1) if size % count == 0)
+    return [slice(start, start + micro) for start in range(share.start, share.stop, micro)]
 
 
 def rank_slice(batch_size: int, *, rank: int, world_size: int) -> slice:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.data import Batches
 from ecgtwin.training.engine import Batch, Engine
 from ecgtwin.training.metrics import Line, Reporter
 
@@ -38,12 +39,16 @@ class Meter:
         self._begun = time.monotonic()
         self._start_interval()
 
-    def wait_for(self, make_batch: Callable[[], Batch]) -> Batch:
-        """Make a batch and count the time as waiting for data."""
-        begun = time.monotonic()
-        batch = make_batch()
-        self._waited_s += time.monotonic() - begun
-        return batch
+    def timed(self, batches: Batches, step: int) -> Callable[[slice], Batch]:
+        """Return what makes rows of ``step``, and counts that as waiting for data."""
+
+        def batch_of(part: slice) -> Batch:
+            begun = time.monotonic()
+            batch = batches(step, part)
+            self._waited_s += time.monotonic() - begun
+            return batch
+
+        return batch_of
 
     def count(self, step: int, outputs: dict[str, Tensor], *, updated: bool) -> None:
         """Take in one step; report every ``log_every`` steps, and each skipped one at once."""

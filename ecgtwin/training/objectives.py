@@ -5,7 +5,6 @@ Everything random comes in through the batch too, so that a step is a function o
 Axes: B batch, L independent lead, T sample, C channel, F frame, W base width.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,9 +55,9 @@ class VaeObjective(nn.Module):
 
 
 class BaseExtractorObjective(nn.Module):
-    """Two-way InfoNCE between two recordings of each person (Radford et al. 2021, section 2.3).
+    """Base vectors of two recordings of each person, for the contrast of a whole global batch.
 
-    Rows of one person are never each other's negatives.
+    The loss is not of one micro-batch: ``training.steps.contrastive_step`` makes it.
     """
 
     def __init__(self, extractor: BaseExtractor, recipe: BaseExtractorRecipe) -> None:
@@ -67,31 +66,20 @@ class BaseExtractorObjective(nn.Module):
         self.max_scale = recipe.max_scale
 
     def forward(self, batch: Batch) -> Batch:
-        """Latents and conditions of both members, ``person_B``, ``is_told_B`` -> loss, recall."""
-        first, second = (
+        """Latents and conditions of both members, ``is_told_B`` -> unit vectors, log scale."""
+        first_BW, second_BW = (
             functional.normalize(
                 self.network(
                     batch[f"{member}_latent_BCF"],
                     condition_of(batch, f"{member}_"),
                     is_told_B=batch["is_told_B"],
-                ),
+                ).float(),
                 dim=-1,
             )
             for member in ("reference", "target")
         )
-        scale = self.network.log_scale.exp().clamp(max=self.max_scale)
-        logits_BB = scale * first @ second.T
-        person_B = batch["person_B"]
-        is_self = torch.eye(len(person_B), dtype=torch.bool, device=person_B.device)
-        same_other = (person_B[:, None] == person_B[None]) & ~is_self
-        logits_BB = logits_BB.masked_fill(same_other, float("-inf"))
-        wanted = torch.arange(len(person_B), device=person_B.device)
-        loss = (
-            functional.cross_entropy(logits_BB, wanted)
-            + functional.cross_entropy(logits_BB.T, wanted)
-        ) / 2
-        recall = (logits_BB.argmax(dim=1) == wanted).float().mean()
-        return {"loss": loss, "recall_at_1": recall, "scale": scale.detach()}
+        log_scale = self.network.log_scale.float() * 1.0  # not the parameter, which ZeRO may part
+        return {"first_BW": first_BW, "second_BW": second_BW, "log_scale": log_scale}
 
 
 class DenoiserObjective(nn.Module):

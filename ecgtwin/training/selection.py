@@ -2,29 +2,32 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
+from ecgtwin.store.objects import join
 from ecgtwin.training.engine import Engine
 from ecgtwin.training.metrics import Reporter
 from ecgtwin.training.state import Tensors, read_tensors, replace_tensors
 
 BEST = "best.safetensors"
-Judge = Callable[[Tensors], dict[str, float]]
+RAW = "weights"
+Judge = Callable[[Tensors], dict[str, float]]  # ``criterion`` among its values: lower is better
 
 
 class Selection:
-    """Keeps the averaged weights with the lowest validation loss, over restarts too.
+    """Keeps the averaged weights with the lowest criterion, over restarts too.
 
-    All ranks call ``consider`` after each checkpoint; rank 0 judges, all keep the same weights.
-    Without a ``judge`` (no validation rows) the last weights are kept.
+    Each moving average is a candidate, or the weights themselves where there is none. All ranks
+    call ``consider`` after each checkpoint; rank 0 judges, all keep the same weights. Without a
+    ``judge`` (no validation rows) the last weights are kept, of the longest average.
     """
 
     def __init__(
-        self, engine: Engine, folder: str | Path, *, judge: Judge | None, report: Reporter
+        self, engine: Engine, folder: str, *, judge: Judge | None, report: Reporter
     ) -> None:
         self.engine, self.judge, self.report = engine, judge, report
-        self.path = Path(folder) / BEST
+        self.url = join(folder, BEST)
         self.step = 0
+        self.name = RAW
         self.validation: dict[str, float] = {}
         self._weights: Tensors | None = None
 
@@ -33,32 +36,36 @@ class Selection:
 
         The checkpoint of ``step`` is judged again: that process may have died before it was.
         """
-        kept = read_tensors(self.path) if step else None
+        kept = read_tensors(self.url) if step else None
         if kept is not None:
             self._weights, notes = kept
-            self.step = int(notes.pop("step"))
-            self.validation = notes
+            self.step, self.name = int(str(notes["step"])), str(notes["name"])
+            found = notes["validation"]
+            self.validation = dict(found) if isinstance(found, dict) else {}
         if self.step < step:
             self.consider(step)
 
     def consider(self, step: int) -> None:
-        """Judge the averaged weights of now; keep them if none before were better."""
-        weights = self.engine.ema_weights()
-        found: dict[str, float] = {}
-        if self.engine.rank == 0 and self.judge is not None:
-            found = self.judge(weights)
-            self.report({"step": step, "validation": found})
-        is_better = self.judge is None or found.get("loss", math.inf) < self._best()
-        (is_better,) = self.engine.any_rank([is_better and self.engine.rank == 0])
-        if is_better or self._weights is None:
-            self.step, self.validation, self._weights = step, found, weights
-            if self.engine.rank == 0:
-                replace_tensors(self.path, weights, {"step": step, **found})
+        """Judge the averages of now; keep the best if none before was better."""
+        candidates = self.engine.ema_weights() or {RAW: self.engine.weights()}
+        for name, weights in sorted(candidates.items()):
+            found: dict[str, float] = {}
+            if self.engine.rank == 0 and self.judge is not None:
+                found = self.judge(weights)
+                self.report({"step": step, "average": name, "validation": found})
+            is_better = self.judge is None or found.get("criterion", math.inf) < self._best()
+            (is_better,) = self.engine.any_rank([is_better and self.engine.rank == 0])
+            if is_better or self._weights is None:
+                self.step, self.name, self.validation = step, name, found
+                self._weights = weights
+                if self.engine.rank == 0:
+                    notes = {"step": step, "name": name, "validation": found}
+                    replace_tensors(self.url, weights, notes)
 
     def _best(self) -> float:
-        loss = self.validation.get("loss", math.inf)
-        return math.inf if math.isnan(loss) else loss
+        criterion = self.validation.get("criterion", math.inf)
+        return math.inf if math.isnan(criterion) else criterion
 
     def weights(self) -> Tensors:
         """Return the kept weights; those of now where nothing was considered."""
-        return self.engine.ema_weights() if self._weights is None else self._weights
+        return self.engine.weights() if self._weights is None else self._weights

@@ -7,41 +7,36 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.store.objects import join, read_object, replace_object
 from ecgtwin.training.data import (
+    Batches,
     DenoiserBatches,
     PairBatches,
-    Slice,
     VaeBatches,
     latent_statistics,
 )
-from ecgtwin.training.engine import Engine, to_device
+from ecgtwin.training.engine import Engine
+from ecgtwin.training.judges import MakeJudge, mean_judge, retrieval_judge
 from ecgtwin.training.loop import TrainingSummary, resume, train
 from ecgtwin.training.meter import RunFacts
 from ecgtwin.training.metrics import Line, Reporter
-from ecgtwin.training.objectives import (
-    BaseExtractorObjective,
-    Batch,
-    DenoiserObjective,
-    VaeObjective,
-)
+from ecgtwin.training.objectives import BaseExtractorObjective, DenoiserObjective, VaeObjective
 from ecgtwin.training.rows import LatentRows, TrainingRows
-from ecgtwin.training.selection import Judge, Selection
-from ecgtwin.training.state import Tensors
+from ecgtwin.training.selection import Selection
+from ecgtwin.training.steps import GradientStep, contrastive_step, mean_step
 from ecgtwin.twin.encoding import latents_of
 from ecgtwin.twin.twin import EcgTwin
 
 MakeEngine = Callable[[nn.Module, TrainingSpec], Engine]
-MakeBatches = Callable[[Slice], Callable[[int], Batch]]
-VALIDATION_BATCHES = 8
+VALIDATION_ROWS = 64  # of each batch
 DEADLINE = "deadline.json"
 MINUTE_SHARES = {"vae": 0.2, "base_extractor": 0.1, "denoiser": 0.7}
 
@@ -74,7 +69,7 @@ class StageInputs:
     train_rows: TrainingRows
     validation_rows: TrainingRows
     make_engine: MakeEngine
-    folder: Path
+    checkpoints: str  # folder or s3:// URL of the training checkpoints, one folder a stage
     report: Reporter
     going_on: bool
     minutes: float | None = None
@@ -84,10 +79,10 @@ class StageInputs:
 def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[StageResult]:
     """Train ``stages`` in order; ``inputs.twin`` ends with the averaged weights of each.
 
-    A stage goes on from its newest checkpoint under ``inputs.folder``. With ``minutes`` each stage
-    gets its share of them and is finished there, also for the next call: the stages after it learn
-    from it as it is. After a SIGTERM no further stage is begun: it would
-    learn from a network that is not finished. Raises SpecificationError when the corpus has too
+    A stage goes on from its newest checkpoint under ``inputs.checkpoints``. With ``minutes`` each
+    stage gets its share of them and is finished there, also for the next call: the stages after it
+    learn from it as it is. After a SIGTERM no further stage is begun: it would learn from a network
+    that is not finished. Raises SpecificationError when the corpus has too
     few patients for a stage.
     """
     _check_rows(inputs.train_rows, inputs.recipe.pairs)
@@ -108,43 +103,55 @@ def _check_rows(rows: TrainingRows, pairs: PairSpec) -> None:
         )
 
 
+class _Prepared(NamedTuple):
+    """One stage before its engine is made."""
+
+    objective: nn.Module
+    spec: TrainingSpec
+    batches: Batches
+    gradient_step: GradientStep
+    make_judge: MakeJudge | None
+
+
 def _run(name: str, inputs: StageInputs) -> StageResult:
     prepare = {"vae": _vae, "base_extractor": _base_extractor, "denoiser": _denoiser}[name]
-    objective, spec, batches, validation = prepare(inputs)
-    judged = copy.deepcopy(objective)
-    folder = inputs.folder / name
+    prepared = prepare(inputs)
+    spec, folder = prepared.spec, join(inputs.checkpoints, name)
 
     def report(line: Line) -> None:
         inputs.report({"stage": name, **line})
 
-    engine = inputs.make_engine(objective, spec)
+    # The engine trains a copy: ZeRO takes its parameters apart.
+    engine = inputs.make_engine(copy.deepcopy(prepared.objective), spec)
     try:
-        part = Slice.of_rank(spec.batch_size, engine.rank, engine.world_size)
         deadline = None if inputs.minutes is None else 60 * inputs.minutes * MINUTE_SHARES[name]
         facts = RunFacts(provenance={**inputs.facts, **_recipe_facts(name, spec, inputs.recipe)})
-        start_step = resume(engine, folder, facts=facts)
+        start_step = resume(engine, folder, facts=facts, report=report)
         if start_step and start_step == _deadline_step(folder):
             spec = spec.model_copy(update={"num_steps": start_step})
-        judge = None if validation is None else _judge(judged.to(engine.device), validation)
+        judged = prepared.objective.to(engine.device)
+        judge = None if prepared.make_judge is None else prepared.make_judge(judged)
         selection = Selection(engine, folder, judge=judge, report=report)
         selection.resume(start_step)
         summary = train(
             engine,
-            batches(part),
+            prepared.batches,
             spec,
             folder=folder,
             report=report,
             start_step=start_step,
+            gradient_step=prepared.gradient_step,
             facts=facts,
             deadline_s=deadline,
-            on_panel=selection.consider,
+            on_checkpoint=selection.consider,
         )
         if summary.stopped == "deadline" and engine.rank == 0:
-            (folder / DEADLINE).write_text(json.dumps({"step": summary.step}) + "\n")
+            line = json.dumps({"step": summary.step}) + "\n"
+            replace_object(join(folder, DEADLINE), line.encode())
         weights = selection.weights()
     finally:
         engine.close()
-    network = _network(objective)
+    network = _network(prepared.objective)
     network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
     network.eval().requires_grad_(False)
     if name == "vae" and not inputs.going_on:
@@ -158,11 +165,11 @@ def _recipe_facts(stage: str, spec: TrainingSpec, recipe: Recipe) -> dict[str, s
     return {"recipe": spec.recipe_digest(), "pairs": None if usual else recipe.pairs.digest()}
 
 
-def _deadline_step(folder: Path) -> int | None:
+def _deadline_step(folder: str) -> int | None:
     """Return the step at which a deadline has finished the stage, None where none has."""
     try:
-        return int(json.loads((folder / DEADLINE).read_text())["step"])
-    except (FileNotFoundError, json.JSONDecodeError):  # none, or killed while it was written
+        return int(json.loads(read_object(join(folder, DEADLINE)))["step"])
+    except FileNotFoundError:
         return None
 
 
@@ -180,78 +187,52 @@ def _measure_latents(inputs: StageInputs) -> None:
     vae.latent_scale_C1.copy_(scale)
 
 
-def _judge(judged: nn.Module, batches: Callable[[int], Batch]) -> Judge:
-    """Return what the objective ``judged`` finds on validation batches with given weights."""
-    judged.eval().requires_grad_(False)
-    device = next(judged.parameters()).device
-
-    @torch.no_grad()
-    def judge(weights: Tensors) -> dict[str, float]:
-        judged.load_state_dict(weights)
-        totals: dict[str, float] = {}
-        for step in range(VALIDATION_BATCHES):
-            for key, value in judged(to_device(batches(step), device)).items():
-                totals[key] = totals.get(key, 0.0) + float(value) / VALIDATION_BATCHES
-        return totals
-
-    return judge
-
-
-Prepared = tuple[nn.Module, TrainingSpec, MakeBatches, Callable[[int], Batch] | None]
-
-
-def _vae(inputs: StageInputs) -> Prepared:
+def _vae(inputs: StageInputs) -> _Prepared:
     recipe, twin = inputs.recipe.vae, inputs.twin
     spec = recipe.training
 
-    def batches(rows: TrainingRows, seed: int) -> MakeBatches:
-        return lambda part: VaeBatches(rows, latent_shape=twin.latent_shape, seed=seed, part=part)
+    def batches(rows: TrainingRows, seed: int, total: int) -> VaeBatches:
+        return VaeBatches(rows, latent_shape=twin.latent_shape, seed=seed, total=total)
 
-    validation = None
+    make_judge = None
     if len(inputs.validation_rows):
-        validation = batches(inputs.validation_rows, spec.seed + 1)(Slice(64, 0, 64))
+        held_out = batches(inputs.validation_rows, spec.seed + 1, VALIDATION_ROWS)
+        make_judge = mean_judge(held_out)
     objective = VaeObjective(twin.vae.requires_grad_(True), recipe)
-    return objective, spec, batches(inputs.train_rows, spec.seed), validation
+    training = batches(inputs.train_rows, spec.seed, spec.batch_size)
+    return _Prepared(objective, spec, training, mean_step, make_judge)
 
 
-def _base_extractor(inputs: StageInputs) -> Prepared:
+def _base_extractor(inputs: StageInputs) -> _Prepared:
     recipe, pairs, twin = inputs.recipe.base_extractor, inputs.recipe.pairs, inputs.twin
     spec = recipe.training
     rows = _encoded(inputs, "base_extractor")
-    validation = None
-    # one person has no negatives: the loss is 0
+    make_judge = None
+    # one person has no strangers to be told from
     if inputs.validation_rows.num_paired(pairs) > 1:
         held_out = LatentRows.of(inputs.validation_rows, twin)
-        size = min(64, len(set(held_out.rows.persons)))
-        part = Slice(size, 0, size)
-        validation = PairBatches(held_out, recipe, seed=spec.seed + 1, part=part, pairs=pairs)
+        make_judge = retrieval_judge(held_out, pairs, seed=spec.seed + 1)
     objective = BaseExtractorObjective(twin.base_extractor.requires_grad_(True), recipe)
-    return (
-        objective,
-        spec,
-        lambda part: PairBatches(rows, recipe, seed=spec.seed, part=part, pairs=pairs),
-        validation,
-    )
+    training = PairBatches(rows, recipe, seed=spec.seed, total=spec.batch_size, pairs=pairs)
+    return _Prepared(objective, spec, training, contrastive_step(recipe.max_scale), make_judge)
 
 
-def _denoiser(inputs: StageInputs) -> Prepared:
+def _denoiser(inputs: StageInputs) -> _Prepared:
     recipe, pairs, twin = inputs.recipe.denoiser, inputs.recipe.pairs, inputs.twin
     spec = recipe.training
-    rows = _encoded(inputs, "denoiser")
-    validation = None
+
+    def batches(rows: LatentRows, seed: int, total: int) -> DenoiserBatches:
+        return DenoiserBatches(rows, recipe, seed=seed, total=total, pairs=pairs)
+
+    training = batches(_encoded(inputs, "denoiser"), spec.seed, spec.batch_size)
+    make_judge = None
     if inputs.validation_rows.num_paired(pairs):
         held_out = LatentRows.of(inputs.validation_rows, twin)
-        part = Slice(64, 0, 64)
-        validation = DenoiserBatches(held_out, recipe, seed=spec.seed + 1, part=part, pairs=pairs)
+        make_judge = mean_judge(batches(held_out, spec.seed + 1, VALIDATION_ROWS))
     objective = DenoiserObjective(
         twin.denoiser.requires_grad_(True), recipe, process=twin.spec.process
     )
-    return (
-        objective,
-        spec,
-        lambda part: DenoiserBatches(rows, recipe, seed=spec.seed, part=part, pairs=pairs),
-        validation,
-    )
+    return _Prepared(objective, spec, training, mean_step, make_judge)
 
 
 def _encoded(inputs: StageInputs, stage: str) -> LatentRows:

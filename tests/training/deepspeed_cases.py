@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ecgtwin.training.deepspeed_engine import DeepSpeedEngine
-from ecgtwin.training.engine import TorchEngine, rank_slice
+from ecgtwin.training.engine import TorchEngine
 from ecgtwin.training.loop import resume, train
 from ecgtwin.training.meter import RunFacts
 from ecgtwin.training.metrics import JsonLines
@@ -20,7 +20,7 @@ from ecgtwin.training.state import read_checkpoint
 from tests.training.toy import SPEC, Toy, batch_at, largest_difference, run_steps
 
 FACTS = RunFacts()
-STAGES = (0, 1, 2)
+STAGES = (0, 1, 2, 3)
 
 
 def spec_of(stage, **changes):
@@ -28,10 +28,9 @@ def spec_of(stage, **changes):
 
 
 def run(engine, spec, folder, *, start_step=0, make_batch=None, **settings):
-    part = rank_slice(spec.batch_size, rank=engine.rank, world_size=engine.world_size)
     return train(
         engine,
-        make_batch or (lambda step: batch_at(step, part)),
+        make_batch or batch_at,
         spec,
         folder=folder,
         report=JsonLines(folder / "log.jsonl"),
@@ -75,7 +74,7 @@ def alone(folder):
     result["bf16"] = bf16()
     result["from_ranks"] = {
         f"zero{written}-to-{read}": continued(folder, written, read)
-        for written, read in ((0, 1), (1, 0), (2, 1))
+        for written, read in ((0, 1), (1, 0), (2, 3), (3, 0))
     }
     (folder / "alone.json").write_text(json.dumps(result))
 
@@ -139,9 +138,8 @@ def endless(folder):
     spec = spec_of(1, num_steps=100_000, log_every=1, checkpoint_every=50_000)
     engine = DeepSpeedEngine(Toy(), spec)
     start = resume(engine, folder, facts=FACTS)
-    part = rank_slice(spec.batch_size, rank=engine.rank, world_size=engine.world_size)
 
-    def slowly(step):
+    def slowly(step, part):
         time.sleep(0.02 * (1 + engine.rank))
         return batch_at(step, part)
 

@@ -1,17 +1,11 @@
-import math
-
 import pytest
 import torch
 
 from ecgtwin.errors import CheckpointError, SpecificationError
-from ecgtwin.training.engine import MovingAverage, TorchEngine, rank_slice
+from ecgtwin.training.engine import TorchEngine, parts_of, rank_slice
+from ecgtwin.training.optimizer_state import ema_name, follow, start_states
 from ecgtwin.training.schedule import ema_decay_at, learning_rate_at
-from ecgtwin.training.state import (
-    checkpoints,
-    latest_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from ecgtwin.training.state import latest_checkpoint, read_checkpoint, write_checkpoint
 from tests.training.toy import SPEC, Toy, batch_at, largest_difference, run_steps
 
 CPU = torch.device("cpu")
@@ -58,7 +52,9 @@ def test_state_names_what_is_trained_and_buffers_and_not_what_is_frozen():
     assert "scale" in engine.weights()
     assert not any(name.startswith("frozen") for name in engine.weights())
     assert "scale" not in engine.state().adam_first
-    assert engine.ema_weights().keys() == engine.weights().keys()
+    averages = engine.ema_weights()
+    assert sorted(averages) == ["ema_0.5", "ema_0.9"]
+    assert all(average.keys() == engine.weights().keys() for average in averages.values())
 
 
 def test_returned_weights_do_not_change_with_training():
@@ -108,15 +104,19 @@ def test_vectors_do_not_decay():
     assert shapes == {0.5: {True}, 0.0: {False}}
 
 
-def test_moving_average_of_a_ramp_has_its_closed_form():
-    parameter = torch.nn.Parameter(torch.zeros(3))
-    average = MovingAverage({"x": parameter}, decay=0.9)
-    num = 400
+@pytest.mark.parametrize("decay", [0.9, 0.99])
+def test_moving_average_of_a_ramp_has_its_closed_form(decay):
+    master, states = torch.zeros(3), {}
+    spec = SPEC.model_copy(update={"ema_decays": (0.5, decay)})
+    start_states(states, [master], spec)
+    num = 4000
     for update in range(num):
-        parameter.data.fill_(update + 1.0)
-        average.follow(update)
+        master.fill_(update + 1.0)
+        follow(states, [master], spec, update=update)
     # far from the start the average of a ramp lags by decay / (1 - decay)
-    torch.testing.assert_close(average.tensors()["x"], torch.full((3,), num - 9.0))
+    expected = torch.full((3,), num - decay / (1 - decay))
+    torch.testing.assert_close(states[master][ema_name(decay)], expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(states[master][ema_name(0.5)], torch.full((3,), num - 1.0))
 
 
 def test_young_average_forgets_faster():
@@ -124,12 +124,33 @@ def test_young_average_forgets_faster():
     assert ema_decay_at(10**9, decay=0.999) == 0.999
 
 
-def test_no_average_means_the_weights_themselves():
-    engine = engine_for(SPEC.model_copy(update={"ema_decay": 0.0}))
+def test_without_decays_there_is_no_average():
+    engine = engine_for(SPEC.model_copy(update={"ema_decays": ()}))
     run_steps(engine, 0, 3)
-    assert engine.state().ema == {}
-    weights = engine.weights()
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in engine.ema_weights().items())
+    assert engine.state().averages == {}
+    assert engine.ema_weights() == {}
+
+
+@pytest.mark.parametrize("micro", [1, 2, 3, 8])
+def test_micro_batches_add_up_to_the_batch(micro):
+    whole, parted = engine_for(), engine_for(SPEC.model_copy(update={"micro_batch_size": micro}))
+    losses = run_steps(whole, 0, 6), run_steps(parted, 0, 6)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert largest_difference(whole.state(), parted.state()) < 1e-4
+
+
+def test_parts_are_equal_no_larger_than_asked_and_cover_the_share():
+    spec = SPEC.model_copy(update={"batch_size": 24, "micro_batch_size": 5})
+    for world_size in (1, 2, 3, 4):
+        parts = [
+            part
+            for rank in range(world_size)
+            for part in parts_of(spec, rank=rank, world_size=world_size)
+        ]
+        assert [row for part in parts for row in range(part.start, part.stop)] == list(range(24))
+        sizes = {part.stop - part.start for part in parts}
+        assert len(sizes) == 1
+        assert max(sizes) <= 5
 
 
 def test_learning_rate_warms_up_then_follows_half_a_cosine():
@@ -171,51 +192,3 @@ def test_a_checkpoint_of_another_network_is_refused():
     other.objective.head = torch.nn.Linear(5, 3)
     with pytest.raises(CheckpointError, match=r"head\.bias"):
         engine.load_state(TorchEngine(other.objective, SPEC, device=CPU).state())
-
-
-def test_a_half_written_checkpoint_is_never_picked(tmp_path):
-    engine = engine_for()
-    for step in (1, 2, 3):
-        write_checkpoint(tmp_path, engine.state(), step=step, facts={}, keep=5)
-    newest = tmp_path / "step-00000003" / "adam_second.safetensors"
-    newest.write_bytes(newest.read_bytes()[:-1])
-    (tmp_path / "step-00000002" / "state.json").unlink()
-    (tmp_path / ".unfinished-00000009").mkdir()
-
-    assert latest_checkpoint(tmp_path) == tmp_path / "step-00000001"
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
-        read_checkpoint(tmp_path / "step-00000003")
-
-
-@pytest.mark.parametrize("stage", ["tensors", "record", "rename"])
-def test_a_writer_that_dies_leaves_the_older_checkpoint(tmp_path, stage, monkeypatch):
-    engine = engine_for()
-    write_checkpoint(tmp_path, engine.state(), step=1, facts={}, keep=5)
-    target = {
-        "tensors": "safetensors.torch.save_file",
-        "record": "pathlib.Path.write_text",
-        "rename": "pathlib.Path.rename",
-    }[stage]
-    with monkeypatch.context() as patch:
-        patch.setattr(target, _die)
-        with pytest.raises(KeyboardInterrupt):
-            write_checkpoint(tmp_path, engine.state(), step=2, facts={}, keep=5)
-    assert latest_checkpoint(tmp_path) == tmp_path / "step-00000001"
-
-    write_checkpoint(tmp_path, engine.state(), step=2, facts={}, keep=5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
-
-
-def _die(*args, **kwargs):
-    raise KeyboardInterrupt
-
-
-def test_only_the_newest_checkpoints_are_kept_and_one_may_be_written_again(tmp_path):
-    engine = engine_for()
-    for step in (1, 2, 3, 3):
-        write_checkpoint(tmp_path, engine.state(), step=step, facts={"seed": 4}, keep=2)
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
-    state, step, facts = read_checkpoint(tmp_path / "step-00000003")
-    assert (step, facts) == (3, {"seed": 4})
-    assert largest_difference(state, engine.state()) == 0
-    assert math.isclose(state.weights["scale"].item(), 2.0)

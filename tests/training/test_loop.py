@@ -8,7 +8,7 @@ import torch
 
 from ecgtwin.errors import CheckpointError, TrainingError
 from ecgtwin.training.engine import TorchEngine
-from ecgtwin.training.loop import MAX_BAD_STEPS, resume, train
+from ecgtwin.training.loop import resume, train
 from ecgtwin.training.meter import RunFacts
 from ecgtwin.training.metrics import JsonLines, tee
 from ecgtwin.training.state import checkpoints, read_checkpoint
@@ -23,8 +23,8 @@ def engine_for(spec=SPEC, seed=0):
 
 
 def spoiled(steps):
-    def make(step):
-        batch = batch_at(step)
+    def make(step, part):
+        batch = batch_at(step, part)
         if step in steps:
             batch["signal"][0] = float("nan")
         return batch
@@ -33,7 +33,7 @@ def spoiled(steps):
 
 
 def test_a_run_reports_checkpoints_and_shows_panels(tmp_path):
-    lines, panels = [], []
+    lines, saved, panels = [], [], []
     engine = engine_for()
     summary = train(
         engine,
@@ -41,16 +41,15 @@ def test_a_run_reports_checkpoints_and_shows_panels(tmp_path):
         SPEC,
         folder=tmp_path / "run",
         facts=FACTS,
+        on_checkpoint=saved.append,
         on_panel=panels.append,
         report=tee(lines.append, JsonLines(tmp_path / "log.jsonl")),
     )
     assert (summary.step, summary.num_updates, summary.stopped) == (12, 12, "done")
-    assert panels == [4, 8, 12]
-    assert [path.name for path in checkpoints(tmp_path / "run")] == [
-        "step-00000008",
-        "step-00000012",
-    ]
-    assert summary.checkpoint == tmp_path / "run" / "step-00000012"
+    assert saved == panels == [4, 8, 12]
+    kept = [str(tmp_path / "run" / f"step-{step:08d}") for step in (8, 12)]
+    assert checkpoints(tmp_path / "run") == kept
+    assert summary.checkpoint == kept[-1]
     assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == lines
     last = lines[-1]
@@ -126,21 +125,41 @@ def test_bad_batches_without_end_stop_the_run(tmp_path):
     lines = []
     with pytest.raises(TrainingError, match=r"up to step 10; lower learning_rate.*step-00000008"):
         train(engine_for(), spoiled(range(5, 99)), SPEC, folder=tmp_path, report=lines.append)
-    assert sum("skipped" in line for line in lines) == MAX_BAD_STEPS
+    assert sum("skipped" in line for line in lines) == SPEC.max_bad_steps
     state, _, _ = read_checkpoint(checkpoints(tmp_path)[-1])
     assert all(torch.isfinite(tensor).all() for tensor in state.weights.values())
 
 
+def test_panels_have_a_rhythm_of_their_own_and_change_nothing(tmp_path):
+    panels = []
+    spec = SPEC.model_copy(update={"panel_every": 3})
+    engine, plain = engine_for(spec), engine_for()
+    folder = tmp_path / "a"
+    train(engine, batch_at, spec, folder=folder, report=_nothing, on_panel=panels.append)
+    train(plain, batch_at, SPEC, folder=tmp_path / "b", report=_nothing)
+    assert panels == [3, 6, 9, 12]
+    assert largest_difference(engine.state(), plain.state()) == 0
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_names_the_last_good_one(tmp_path):
+    (tmp_path / "step-00000008").write_bytes(b"in the way")
+    with pytest.raises(TrainingError, match=r"step 8 could not be written.*step-00000004"):
+        train(engine_for(), batch_at, SPEC, folder=tmp_path, report=_nothing)
+    (tmp_path / "step-00000008").unlink()
+    engine = engine_for()
+    assert resume(engine, tmp_path, facts=RunFacts()) == 4
+
+
 def test_sigterm_checkpoints_and_returns(tmp_path):
-    def batch_and_term(step):
+    def batch_and_term(step, part):
         if step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
-        return batch_at(step)
+        return batch_at(step, part)
 
     handler = signal.getsignal(signal.SIGTERM)
     summary = train(engine_for(), batch_and_term, SPEC, folder=tmp_path, report=_nothing)
     assert (summary.stopped, summary.step) == ("sigterm", 7)
-    assert checkpoints(tmp_path)[-1].name == "step-00000007"
+    assert checkpoints(tmp_path)[-1].endswith("step-00000007")
     assert signal.getsignal(signal.SIGTERM) is handler
 
 

@@ -5,17 +5,16 @@ import torch
 
 from ecgtwin.training.engine import TorchEngine
 from ecgtwin.training.selection import BEST, Selection
-from ecgtwin.training.state import UNFINISHED, write_checkpoint
-from tests.training.toy import SPEC, Toy
+from tests.training.toy import SPEC, Toy, run_steps
 
 
 def toy_engine():
-    return TorchEngine(Toy(), SPEC.model_copy(update={"ema_decay": 0.0}))
+    return TorchEngine(Toy(), SPEC.model_copy(update={"ema_decays": ()}))
 
 
 def judge_of(losses):
     waiting = list(losses)
-    return lambda weights: {"loss": waiting.pop(0)}
+    return lambda weights: {"criterion": waiting.pop(0)}
 
 
 def set_to(engine, value):
@@ -34,66 +33,73 @@ def kept(selection):
 )
 def test_the_lowest_validation_loss_is_kept(tmp_path, losses, best):
     engine, lines = toy_engine(), []
-    selection = Selection(engine, tmp_path, judge=judge_of(losses), report=lines.append)
+    selection = Selection(engine, str(tmp_path), judge=judge_of(losses), report=lines.append)
     for step in (1, 2, 3):
         set_to(engine, step)
         selection.consider(step)
     assert selection.step == best
     assert kept(selection) == {best}
-    assert selection.validation == {"loss": losses[best - 1]}
+    assert selection.validation == {"criterion": losses[best - 1]}
     assert [line["step"] for line in lines] == [1, 2, 3]
 
 
 def test_a_restart_goes_on_with_what_was_kept(tmp_path):
     engine = toy_engine()
     set_to(engine, 1)
-    first = Selection(engine, tmp_path, judge=judge_of([0.25]), report=print)
+    first = Selection(engine, str(tmp_path), judge=judge_of([0.25]), report=print)
     first.consider(10)
 
     set_to(engine, 2)
-    again = Selection(engine, tmp_path, judge=judge_of([0.5, 0.5]), report=print)
+    again = Selection(engine, str(tmp_path), judge=judge_of([0.5, 0.5]), report=print)
     again.resume(20)
     again.consider(30)
-    assert (again.step, again.validation, kept(again)) == (10, {"loss": 0.25}, {1})
+    assert (again.step, again.validation, kept(again)) == (10, {"criterion": 0.25}, {1})
 
 
 def test_weights_that_nobody_judged_before_the_process_died_are_judged_on_resume(tmp_path):
     engine = toy_engine()
     set_to(engine, 1)
-    Selection(engine, tmp_path, judge=judge_of([0.5]), report=print).consider(10)
+    Selection(engine, str(tmp_path), judge=judge_of([0.5]), report=print).consider(10)
 
     set_to(engine, 2)  # the checkpoint of step 20 was written, and then the process died
-    again = Selection(engine, tmp_path, judge=judge_of([0.25]), report=print)
+    again = Selection(engine, str(tmp_path), judge=judge_of([0.25]), report=print)
     again.resume(20)
-    assert (again.step, again.validation, kept(again)) == (20, {"loss": 0.25}, {2})
+    assert (again.step, again.validation, kept(again)) == (20, {"criterion": 0.25}, {2})
 
 
 def test_without_validation_rows_a_resumed_run_keeps_the_newest_checkpoint(tmp_path):
     engine = toy_engine()
     set_to(engine, 1)
-    Selection(engine, tmp_path, judge=None, report=print).consider(10)
+    Selection(engine, str(tmp_path), judge=None, report=print).consider(10)
     set_to(engine, 2)
-    again = Selection(engine, tmp_path, judge=None, report=print)
+    again = Selection(engine, str(tmp_path), judge=None, report=print)
     again.resume(20)
     assert (again.step, kept(again)) == (20, {2})
 
 
-def test_a_process_killed_while_it_wrote_the_best_leaves_nothing_in_the_way(tmp_path):
-    engine = toy_engine()
-    Selection(engine, tmp_path, judge=None, report=print).consider(1)
-    leftover = tmp_path / f"{UNFINISHED}{BEST}"
-    leftover.write_bytes(b"half")
-    write_checkpoint(tmp_path, engine.state(), step=2, facts={}, keep=1)
-    assert not leftover.exists()
-    assert (tmp_path / BEST).exists()
+def test_each_average_is_a_candidate(tmp_path):
+    engine = TorchEngine(Toy(), SPEC)
+    run_steps(engine, 0, 3)
+    lines = []
+    judged = judge_of([0.5, 0.25, 0.75, 0.3])
+    selection = Selection(engine, str(tmp_path), judge=judged, report=lines.append)
+    selection.consider(3)
+    wanted = engine.ema_weights()["ema_0.9"]
+    selection.consider(6)
+    assert (selection.step, selection.name) == (3, "ema_0.9")
+    assert all(torch.equal(selection.weights()[name], wanted[name]) for name in wanted)
+    again = Selection(engine, str(tmp_path), judge=judge_of([0.9] * 2), report=print)
+    again.resume(6)
+    assert (again.step, again.name) == (3, "ema_0.9")
+    assert [line["average"] for line in lines] == ["ema_0.5", "ema_0.9"] * 2
 
 
 def test_a_new_run_does_not_take_over_an_old_best(tmp_path):
     engine = toy_engine()
     set_to(engine, 1)
-    Selection(engine, tmp_path, judge=judge_of([0.1]), report=print).consider(10)
+    Selection(engine, str(tmp_path), judge=judge_of([0.1]), report=print).consider(10)
     set_to(engine, 2)
-    fresh = Selection(engine, tmp_path, judge=judge_of([0.9]), report=print)
+    fresh = Selection(engine, str(tmp_path), judge=judge_of([0.9]), report=print)
     fresh.resume(0)
     fresh.consider(5)
     assert kept(fresh) == {2}
@@ -101,7 +107,7 @@ def test_a_new_run_does_not_take_over_an_old_best(tmp_path):
 
 def test_without_validation_rows_the_last_weights_are_kept(tmp_path):
     engine = toy_engine()
-    selection = Selection(engine, tmp_path, judge=None, report=print)
+    selection = Selection(engine, str(tmp_path), judge=None, report=print)
     for step in (1, 2):
         set_to(engine, step)
         selection.consider(step)

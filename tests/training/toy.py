@@ -1,10 +1,13 @@
 """A small objective whose loss is a mean over samples, and batches that are functions of a step."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import nn
 
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.steps import mean_step
 
 SPEC = TrainingSpec(
     num_steps=12,
@@ -12,7 +15,7 @@ SPEC = TrainingSpec(
     learning_rate=0.01,
     warmup_steps=3,
     clip_norm=0.05,
-    ema_decay=0.5,
+    ema_decays=(0.5, 0.9),
     log_every=2,
     checkpoint_every=4,
 )
@@ -45,22 +48,23 @@ def batch_at(step, part=slice(None)):
     return {"signal": signal[part], "target": target[part]}
 
 
-def run_steps(engine, start, stop, part=slice(None)):
+def run_steps(engine, start, stop):
     losses = []
     for step in range(start, stop):
-        outputs = engine.loss(batch_at(step, part))
-        engine.backward(outputs["loss"])
+        outputs = mean_step(engine, partial(batch_at, step), SPEC.seed, step)
         assert engine.step()
         losses.append(outputs["loss"].item())
     return losses
 
 
 def largest_difference(state, other):
-    """Over weights, both moments and the average, relative to each tensor's own size."""
+    """Over weights, both moments and all averages, relative to each tensor's own size."""
+    ours, theirs = state.files(), other.files()
+    assert ours.keys() == theirs.keys()
     pairs = [
-        (getattr(state, kind)[name], getattr(other, kind)[name])
-        for kind in ("weights", "adam_first", "adam_second", "ema")
-        for name in getattr(state, kind) | getattr(other, kind)
+        (ours[kind][name], theirs[kind][name])
+        for kind in ours
+        for name in ours[kind] | theirs[kind]
     ]
     return max(
         ((one - two).abs().max() / two.abs().max().clamp(min=1e-12)).item() for one, two in pairs
