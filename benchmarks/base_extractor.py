@@ -1,0 +1,234 @@
+"""Does the base extractor find persons again, and does its condition pathway take the state away?
+
+python -m benchmarks.base_extractor WITH WITHOUT SIMULATED PTBXL [--strangers CORPUS] [--draws 20]
+
+WITH and WITHOUT are twins whose extractors were trained alike, but for the condition pathway. All
+figures are of persons of the validation and test splits. Query and own recording are of different
+states (statements with their certainties), and of any two recordings in the second table, among
+1,000 strangers; STRANGERS adds persons to the gallery where the splits hold fewer, and must be of
+persons whom no training saw. The linear probe is trained on half of the persons and asked of the
+other half. ``not_told`` is the extractor WITH the pathway, given no condition: what it leaks less
+than when told came in through the pathway. ``latents`` stands for what the extractors are given:
+mean and deviation of each latent channel over the frames.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.facts import write_result
+from ecgtwin.errors import SpecificationError
+from ecgtwin.evaluation.probe import probe
+from ecgtwin.evaluation.retrieval import Recordings, retrieve
+from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
+from ecgtwin.store.reader import Corpus
+from ecgtwin.twin.twin import EcgTwin
+
+UNSEEN = ("validation", "test")
+NUM_STRANGERS = 1000
+BLOCK = 256
+CONDITION_COLUMNS = ("statements", "certainties", "heart_rate_bpm", "age_years", "sex")
+WITH, WITHOUT = "with_condition", "without_condition"
+NOT_TOLD, LATENTS = "not_told", "latents"
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Recordings of persons that no training saw; strangers stand behind them, for galleries."""
+
+    samples_mv: Vectors
+    conditions: list[CardiacCondition]
+    persons: list[str]
+    is_stranger: NDArray[np.bool_]
+
+    @property
+    def states(self) -> list[frozenset[tuple[str, str]]]:
+        """The statements of each recording with their certainties."""
+        return [
+            frozenset((one.code, one.certainty) for one in condition.statements)
+            for condition in self.conditions
+        ]
+
+
+def main() -> None:
+    """Measure both extractors on both corpora; print and write the result."""
+    parser = argparse.ArgumentParser()
+    for name in ("with_condition", "without_condition", "simulated", "ptbxl"):
+        parser.add_argument(name)
+    parser.add_argument("--strangers")
+    parser.add_argument("--draws", type=int, default=20)
+    arguments = parser.parse_args()
+    twins = {
+        WITH: EcgTwin.load(arguments.with_condition),
+        WITHOUT: EcgTwin.load(arguments.without_condition),
+    }
+    check(twins)
+    strangers = None if arguments.strangers is None else Corpus(arguments.strangers)
+    result: dict[str, object] = {
+        "checkpoint": twins[WITH].digest,
+        "without_checkpoint": twins[WITHOUT].digest,
+        "training": {name: training_of(twin) for name, twin in twins.items()},
+        "simulated": measure(
+            twins, read(Corpus(arguments.simulated), strangers), num_draws=arguments.draws
+        ),
+        "ptbxl": measure(twins, read(Corpus(arguments.ptbxl), None), num_draws=arguments.draws),
+    }
+    print(json.dumps(result, indent=1))
+    print(write_result("base-extractor", result))
+
+
+def check(twins: Mapping[str, EcgTwin]) -> None:
+    """Raise SpecificationError unless one extractor has the pathway and the other has not."""
+    for name, twin in twins.items():
+        if twin.spec.base_extractor.condition_pathway != (name == WITH):
+            raise SpecificationError(
+                f"the twin given as {name} is of preset {twin.spec.preset!r}, whose extractor "
+                f"{'lacks' if name == WITH else 'has'} the condition pathway"
+            )
+
+
+def training_of(twin: EcgTwin) -> dict[str, object]:
+    """Return how the extractor was trained, as far as its checkpoint says."""
+    recipe, stages = (twin.provenance.get(name, {}) for name in ("recipe", "stages"))
+    return {
+        "recipe": recipe.get("base_extractor") if isinstance(recipe, dict) else None,
+        "pairs": recipe.get("pairs") if isinstance(recipe, dict) else None,
+        "stage": stages.get("base_extractor") if isinstance(stages, dict) else None,
+        "parameters": sum(item.numel() for item in twin.base_extractor.parameters()),
+    }
+
+
+def read(corpus: Corpus, strangers: Corpus | None) -> Unseen:
+    """Read the unseen persons' recordings, and one of each stranger."""
+    found = read_rows(corpus, np.flatnonzero(np.isin(corpus.column("split"), UNSEEN)))
+    if strangers is None:
+        return found
+    _, firsts = np.unique(np.asarray(strangers.column("person_id")), return_index=True)
+    others = read_rows(strangers, firsts)
+    if set(found.persons) & set(others.persons):
+        raise SpecificationError(f"persons of {strangers.url} are of {corpus.url} as well")
+    return Unseen(
+        np.concatenate([found.samples_mv, others.samples_mv]),
+        found.conditions + others.conditions,
+        found.persons + others.persons,
+        np.concatenate([found.is_stranger, ~others.is_stranger]),
+    )
+
+
+def read_rows(corpus: Corpus, positions: NDArray[np.integer]) -> Unseen:
+    """Read recordings by their positions."""
+    columns = {name: corpus.column(name) for name in CONDITION_COLUMNS}
+    persons = corpus.column("person_id")
+    return Unseen(
+        corpus.samples_mv(positions),
+        [condition_from_columns(columns, position) for position in positions.tolist()],
+        [str(persons[position]) for position in positions.tolist()],
+        np.zeros(len(positions), dtype=bool),
+    )
+
+
+def measure(twins: Mapping[str, EcgTwin], unseen: Unseen, *, num_draws: int) -> dict[str, object]:
+    """Return retrieval and leaks of each kind of vectors, and what the pathway changes."""
+    vectors = {name: vectors_of(twin, unseen) for name, twin in twins.items()}
+    vectors[NOT_TOLD] = vectors_of(twins[WITH], unseen, is_told=False)
+    vectors[LATENTS] = latent_moments(twins[WITH], unseen)
+    return {
+        "persons": len(set(np.asarray(unseen.persons)[~unseen.is_stranger])),
+        "recordings": int((~unseen.is_stranger).sum()),
+        "splits": list(UNSEEN),
+        "different_states": retrievals(vectors, unseen, num_draws, different_states=True),
+        "any_states": retrievals(vectors, unseen, num_draws, different_states=False),
+        "leak": leaks(vectors, unseen),
+    }
+
+
+def retrievals(
+    vectors: Mapping[str, Vectors], unseen: Unseen, num_draws: int, *, different_states: bool
+) -> dict[str, object]:
+    """Return the figures of each kind of vectors, and the pathway's difference."""
+    recordings = Recordings(vectors[WITH], unseen.persons, unseen.states, unseen.is_stranger)
+    found = {
+        name: retrieve(
+            replace(recordings, vectors=one),
+            different_states=different_states,
+            num_strangers=NUM_STRANGERS,
+            num_draws=num_draws,
+        )
+        for name, one in vectors.items()
+    }
+    told, blind = found[WITH].figures, found[WITHOUT].figures
+    difference = {name: (told[name] - blind[name]).figures() for name in told}
+    return {
+        **{name: one.described() for name, one in found.items()},
+        "with_less_without": difference,
+    }
+
+
+def leaks(vectors: Mapping[str, Vectors], unseen: Unseen) -> dict[str, object]:
+    """Return what a linear probe reads off each kind of vectors, and the pathway's difference."""
+    own = np.flatnonzero(~unseen.is_stranger)
+    rates = np.array([unseen.conditions[row].heart_rate_bpm or np.nan for row in own])
+    found = {
+        name: probe(
+            one[own], [unseen.persons[row] for row in own], statements_of(unseen, own), rates
+        )
+        for name, one in vectors.items()
+    }
+    told, blind = found[WITH], found[WITHOUT]
+    difference: dict[str, object] = {
+        "statements": {
+            name: (told.statements[name] - blind.statements[name]).figures()
+            for name in told.statements
+        }
+    }
+    for name in ("macro_auroc", "heart_rate_r2"):
+        pair = getattr(told, name), getattr(blind, name)
+        difference[name] = None if None in pair else (pair[0] - pair[1]).figures()
+    return {
+        **{name: one.described() for name, one in found.items()},
+        "with_less_without": difference,
+    }
+
+
+def statements_of(unseen: Unseen, rows: NDArray[np.integer]) -> Sequence[frozenset[str]]:
+    """Return what each recording is said to show; what is negated is not there."""
+    return [
+        frozenset(one.code for one in condition.statements if one.certainty != "negated")
+        for condition in (unseen.conditions[row] for row in rows)
+    ]
+
+
+@torch.no_grad()
+def vectors_of(twin: EcgTwin, unseen: Unseen, *, is_told: bool = True) -> Vectors:
+    """Return the base vector (recording, width) of each recording, told its condition or not."""
+    parts = []
+    for block in blocks(len(unseen.persons)):
+        latents = twin.latents(unseen.samples_mv[block])
+        conditions = twin.condition_batch(unseen.conditions[block])
+        told = torch.full((len(latents),), is_told, device=twin.device)
+        parts.append(twin.base_extractor(latents, conditions, is_told_B=told).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def latent_moments(twin: EcgTwin, unseen: Unseen) -> Vectors:
+    """Return mean and deviation of each latent channel (recording, 2 x channel)."""
+    parts = []
+    for block in blocks(len(unseen.persons)):
+        latents = twin.latents(unseen.samples_mv[block]).cpu().numpy()
+        parts.append(np.concatenate([latents.mean(axis=2), latents.std(axis=2)], axis=1))
+    return np.concatenate(parts)
+
+
+def blocks(num: int) -> list[slice]:
+    """Return slices of at most BLOCK rows that cover ``num``."""
+    return [slice(start, start + BLOCK) for start in range(0, num, BLOCK)]
+
+
+if __name__ == "__main__":
+    main()
