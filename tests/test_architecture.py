@@ -41,6 +41,8 @@ HOMES = {
     "aiobotocore": ("store/",),
     "safetensors": ("twin/checkpoint.py", "training/state.py"),
     "tqdm": ("progress.py",),
+    "tensorboard": ("training/metrics.py",),
+    "PIL": ("plots/raster.py",),
     "xarray": ("demo.py",),
     "transformers": ("models/nomic.py",),
     "huggingface_hub": ("models/nomic.py",),
@@ -61,7 +63,7 @@ HOMES = {
     ),
 }  # fmt: skip
 # Where a name of the import differs from that of the distribution.
-DISTRIBUTION = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+DISTRIBUTION = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "PIL": "pillow"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -161,8 +163,8 @@ class Refuse:
     def find_spec(self, name, path=None, target=None):
         root = name.partition('.')[0]
         if root in {{'ray', 'deepspeed', 'zarr', 'pyarrow', 's3fs', 'fsspec', 'wfdb', 'safetensors',
-                    'matplotlib', 'tqdm', 'xarray', 'pandas', 'aiobotocore', 'botocore',
-                    'transformers', 'huggingface_hub'}}:
+                    'matplotlib', 'tqdm', 'xarray', 'pandas', 'aiobotocore', 'botocore', 'PIL',
+                    'tensorboard', 'transformers', 'huggingface_hub'}}:
             raise ImportError(root + ' is not among ' + repr({allowed}))
 sys.meta_path.insert(0, Refuse())
 import ecgtwin.training.objectives, ecgtwin.training.engine, ecgtwin.training.loop
