@@ -1,6 +1,8 @@
 """What a training run reports: losses since the last line, and how fast it goes."""
 
 import math
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +31,10 @@ class RunFacts:
 
 
 class Meter:
-    """Averages over the steps since the last line, then over ranks; reports on rank 0."""
+    """Averages over the steps since the last line, then over ranks; reports on rank 0.
+
+    A line's speed is that of all the time since the line before, checkpoints and panels too.
+    """
 
     def __init__(
         self, engine: Engine, spec: TrainingSpec, facts: RunFacts, report: Reporter
@@ -89,6 +94,7 @@ class Meter:
         line["gradient_norm"] = norm if norm is not None and math.isfinite(norm) else None
         line |= self._speed(seconds)
         line["data_wait_share"] = round(self._waited_s / max(seconds, 1e-9), 4)
+        line["peak_memory_mib"] = round(self._peak_memory_mib(), 1)
         line["seconds"] = round(now - self._begun, 3)
         if self.engine.rank == 0:
             self.report(line)
@@ -96,10 +102,32 @@ class Meter:
 
     def _speed(self, seconds: float) -> Line:
         samples_per_s = self._num_steps * self.spec.batch_size / max(seconds, 1e-9)
-        line: Line = {"samples_per_s": round(samples_per_s, 2)}
+        line: Line = {"samples_per_s": _short(samples_per_s)}
         if self.facts.flops_per_sample is not None:
             flops = samples_per_s * self.facts.flops_per_sample
-            line["tflop_per_s"] = round(flops / 1e12, 4)
+            line["tflop_per_s"] = _short(flops / 1e12)
             if self.facts.peak_flops is not None:
-                line["mfu"] = round(flops / self.facts.peak_flops, 4)
+                line["mfu"] = _short(flops / self.facts.peak_flops)
         return line
+
+    def _peak_memory_mib(self) -> float:
+        """Return that of the rank with the highest."""
+        own = torch.tensor([peak_memory_mib(self.engine.device)], device=self.engine.device)
+        return float(self.engine.gather(own).max())
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the most that tensors took on a GPU since the last call.
+
+    On a CPU: the most that the process ever had in memory, its libraries and its corpus included.
+    """
+    if device.type == "cuda":
+        highest = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return highest / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
