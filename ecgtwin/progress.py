@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -30,7 +31,11 @@ def bar(name: str, total: int, unit: str) -> Iterator[Advance]:
 
 @contextmanager
 def training_display(recipe: Recipe, *, visible: bool) -> Iterator[Show]:
-    """Show one bar per stage, fed by the training loop's log lines."""
+    """Show one bar per stage, fed by the training loop's log lines.
+
+    A bar begins at the step where its stage begins or goes on, and expects what is left to take as
+    long a step as the steps of this run, checkpoints and panels included.
+    """
     shown: dict[str, tqdm] = {}  # type: ignore[type-arg]
 
     def show(line: dict[str, object]) -> None:
@@ -40,20 +45,37 @@ def training_display(recipe: Recipe, *, visible: bool) -> Iterator[Show]:
         if stage not in shown:
             for before in shown.values():
                 before.close()
-            total = getattr(recipe, stage).training.num_steps
-            shown[stage] = tqdm(
-                total=total,
-                desc=f"train {stage}",
-                unit="step",
-                file=sys.stderr,
-                disable=not visible,
-            )
-        shown[stage].update(step - shown[stage].n)
-        if isinstance(line.get("loss"), float):
-            shown[stage].set_postfix(loss=f"{line['loss']:.4f}")
+            asked = getattr(recipe, stage).training.num_steps
+            shown[stage] = _stage_bar({"num_steps": asked, **line}, visible=visible)
+        # An update by 0 would forget the time since the last one.
+        if step > shown[stage].n:
+            shown[stage].update(step - shown[stage].n)
+        figures = _figures(line)
+        if figures:
+            shown[stage].set_postfix_str(figures)
 
     try:
         yield show
     finally:
         for stage in shown.values():
             stage.close()
+
+
+def _stage_bar(line: dict[str, Any], *, visible: bool) -> tqdm:  # type: ignore[type-arg]
+    limit = f", {line['minutes']:.3g} min at most" if line.get("minutes") else ""
+    return tqdm(
+        initial=line["step"],
+        total=line["num_steps"],
+        desc=f"train {line['stage']}{limit}",
+        unit="step",
+        file=sys.stderr,
+        disable=not visible,
+        smoothing=0.1,
+    )
+
+
+def _figures(line: dict[str, object]) -> str:
+    """Return loss, speed and utilisation, those that the line has."""
+    written = {"loss": "loss {:.4f}", "samples_per_s": "{:.4g} ECG/s", "mfu": "MFU {:.1%}"}
+    found = ((form, line.get(name)) for name, form in written.items())
+    return ", ".join(form.format(value) for form, value in found if isinstance(value, float))
