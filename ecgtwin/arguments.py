@@ -46,6 +46,14 @@ def positive_minutes(text: str) -> float:
     return found
 
 
+def host_and_port(text: str) -> str:
+    """Return ``HOST:PORT`` as it is."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise argparse.ArgumentTypeError(f"found {text!r}, needs HOST:PORT, the port 1 to 65535")
+    return text
+
+
 def share(text: str) -> float:
     """Return a number from 0 to 1."""
     try:

@@ -234,8 +234,8 @@ def _train(settings: DemoSettings) -> None:
         return
     recipe = out / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(_recipe(settings).model_dump(mode="json"), sort_keys=False))
-    words = ["train", str(recipe), "--corpus", settings.corpus_url, "--out", str(out / "twin")]
-    words += ["--folder", str(out / "training")]
+    words = ["train", "all", str(recipe), "--corpus", settings.corpus_url]
+    words += ["--out", str(out / "twin"), "--folder", str(out / "training")]
     if not settings.from_scratch:
         words += ["--start-from", SHIPPED]
     minutes = settings.minutes or (3.0 if settings.from_scratch else None)
@@ -244,6 +244,8 @@ def _train(settings: DemoSettings) -> None:
     code = launch_ranks(NUM_PROCESSES, words)
     if code:
         raise EcgTwinError(f"training ended with exit code {code}; its log is above")
+    if not (out / "twin" / "twin.json").exists():
+        raise EcgTwinError("training was ended by SIGTERM; the same command goes on from here")
 
 
 def demo_specification(out: Path, corpus_url: str) -> str:

@@ -16,7 +16,11 @@ if [ -d "$real" ]; then
 else
     echo "no PTB-XL at $real: the weights will have seen simulated persons only" >&2
 fi
-$ecgtwin train tiny "${corpora[@]}" --out "$work/tiny" --folder "$work/training" --processes 2 --half
+$ecgtwin train all tiny "${corpora[@]}" --out "$work/tiny" --folder "$work/training" --processes 2 --half
+if [ ! -e "$work/tiny/twin.json" ]; then
+    echo "training was ended before it was done; the same command goes on" >&2
+    exit 1
+fi
 
 mkdir -p "$shipped"
 rm -f "$shipped"/*

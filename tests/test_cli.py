@@ -22,6 +22,7 @@ from tests.generation.corpora import make_checkpoint, make_corpus, make_spec, ob
 REPOSITORY = Path(__file__).parent.parent
 START_S = 180.0
 LOCAL = ("--executor", "local")
+TRAIN = "train all tiny --corpus c --out o --folder f"
 
 Mistake = Callable[..., list[str]]
 
@@ -138,10 +139,20 @@ def test_every_command_explains_itself(
         ("spec new no/such/folder.yaml", ("no/such/folder.yaml", "folder must be there")),
         ("cohort verify nowhere", ("nowhere holds no cohort or corpus", "check the URL")),
         ("cohort report nowhere", ("nowhere holds no cohort or corpus", "check the URL")),
-        ("train tiny --corpus nowhere --out o --folder f", ("nowhere holds no", "check the URL")),
-        ("train nothing --corpus c --out o --folder f", ("'nothing'", "tiny, tiny-continue")),
-        ("train tiny --corpus c --out o --folder f --minutes 0", ("--minutes", "above 0")),
-        ("train tiny --corpus c --out o --folder f --processes 0", ("--processes", "'0'")),
+        ("train all tiny --corpus nowhere --out o --folder f", ("nowhere holds no", "the URL")),
+        ("train tiny --corpus c --out o --folder f", ("'tiny'", "'base-extractor'", "'all'")),
+        ("train all nothing --corpus c --out o --folder f", ("'nothing'", "tiny, tiny-continue")),
+        ("train all tiny --corpus c --out o --folder f --minutes 0", ("--minutes", "above 0")),
+        ("train all tiny --corpus c --out o --folder f --processes 0", ("--processes", "'0'")),
+        (f"{TRAIN} --set vae", ("--set 'vae'", "NAME=VALUE")),
+        (f"{TRAIN} --set vae.training.steps=3", ("--set vae.", "vae.training.steps: unknown key")),
+        (f"{TRAIN} --set vae.training.num_steps=0", ("vae.training.num_steps:", "found 0")),
+        (f"{TRAIN} --nodes 2", ("--nodes 2 needs --node-rank", "--rendezvous HOST:PORT")),
+        (f"{TRAIN} --nodes 2 --node-rank 2", ("--node-rank 2 is none of --nodes 2",)),
+        (f"{TRAIN} --node-rank 1", ("--node-rank 1 is none of --nodes 1",)),
+        (f"{TRAIN} --rendezvous first", ("--rendezvous", "'first'", "HOST:PORT")),
+        (f"{TRAIN} --rendezvous first:0", ("--rendezvous", "'first:0'", "1 to 65535")),
+        (f"{TRAIN} --engine torch --processes 2", ("--engine torch trains in one process",)),
         ("submit generate nowhere.yaml --address http://127.0.0.1:1", ("cannot be read",)),
         ("cohort verify s3://", ("s3://", "s3://bucket/folder")),
         ("cohort verify s3:/bucket/cohort", ("s3:/bucket/cohort", "s3://bucket/folder")),
@@ -229,14 +240,16 @@ def test_a_url_that_holds_something_else_is_left_alone(
     assert f"{made}/corpus holds another corpus" in line
     (line,) = mistake("cohort", "report", made / "corpus")
     assert f"{made}/corpus holds a corpus, not a cohort" in line
-    training = ("train", "tiny", "--corpus", made / "corpus", "--folder", "f")
+    training = ("train", "all", "tiny", "--corpus", made / "corpus", "--folder", "f")
     for processes in (1, 2):  # told once, not by every rank
         (line,) = mistake(*training, "--out", made / "twin", "--processes", processes)
         assert f"{made}/twin holds a checkpoint that was not trained in f" in line
-    (line,) = mistake(*training[:3], made / "cohort", "--out", "o", "--folder", "f")
+    (line,) = mistake(*training[:4], made / "cohort", "--out", "o", "--folder", "f")
     assert f"{made}/cohort holds a cohort, not a corpus" in line
     (line,) = mistake(*training, "--out", "o", "--start-from", "nowhere")
     assert "checkpoint 'nowhere'" in line
+    (line,) = mistake("train", "denoiser", *training[2:], "--out", "o")
+    assert "denoiser learns from vae and base_extractor, untrained without --start-from" in line
 
 
 def test_a_report_that_cannot_be_written_is_refused_first(

@@ -2,85 +2,135 @@
 
 import argparse
 import os
-import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgtwin.arguments import Parser, positive_count, positive_minutes
+from ecgtwin.arguments import Parser, host_and_port, natural_seed, positive_count
+from ecgtwin.commands.training_options import add_job_options, job_of, words_of
+from ecgtwin.errors import SpecificationError
 
 if TYPE_CHECKING:
     from ecgtwin.spec.recipe import Recipe
+    from ecgtwin.training.launch import Machines
     from ecgtwin.training.metrics import Reporter
+    from ecgtwin.training.run import TrainingJob
+    from ecgtwin.training.stages import StageResult
 
     Commands = argparse._SubParsersAction[Parser]
 
-_STAGES = ("vae", "base_extractor", "denoiser")
+_ENDED = "no twin was written; the same command goes on from here"
 
 
 def add_train(commands: "Commands") -> None:
     """Add ``train`` to the command line."""
-    train = commands.add_parser("train", help="train all three networks on one or more corpora")
-    train.add_argument("recipe", help="a recipe file, or a built-in one: tiny, tiny-continue")
+    train = commands.add_parser("train", help="train the networks on one or more corpora")
+    add_job_options(train)
+    train.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
     train.add_argument(
-        "--corpus",
-        action="append",
-        required=True,
-        help="a corpus, or a pack of one (.npz); may be given repeatedly",
+        "--processes",
+        type=positive_count,
+        default=1,
+        help="ranks on this machine, one for each of its GPUs",
     )
-    train.add_argument("--out", required=True, help="the checkpoint: a new folder or s3:// URL")
-    train.add_argument("--folder", required=True, type=Path, help="logs and training checkpoints")
-    train.add_argument("--start-from", help="a checkpoint to go on from")
-    train.add_argument("--engine", choices=("deepspeed", "torch"), default="deepspeed")
-    train.add_argument(
-        "--processes", type=positive_count, default=1, help="started through torchrun if > 1"
+    several = train.add_argument_group("several machines, the same command on each")
+    several.add_argument("--nodes", type=positive_count, default=1, help="how many machines")
+    several.add_argument("--node-rank", type=natural_seed, help="which one this is, from 0")
+    several.add_argument(
+        "--rendezvous",
+        type=host_and_port,
+        metavar="HOST:PORT",
+        help="of the machine with --node-rank 0; the port must be free there",
     )
-    train.add_argument(
-        "--minutes", type=positive_minutes, help="stop all stages after about this long"
-    )
-    train.add_argument(
-        "--stages",
-        nargs="+",
-        choices=_STAGES,
-        help="train these networks only (needs --start-from)",
-    )
-    train.add_argument("--half", action="store_true", help="store the weights as fp16")
     train.set_defaults(run=_train)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from ecgtwin.spec.recipe import load_recipe
-    from ecgtwin.training.launch import launch_ranks
-    from ecgtwin.training.run import TrainingJob, check_training, run_training
+    from ecgtwin.training.sigterm import noted_sigterms
 
-    recipe = load_recipe(arguments.recipe)
-    job = TrainingJob(
-        recipe=recipe,
-        corpora=tuple(arguments.corpus),
-        out=arguments.out,
-        folder=arguments.folder,
-        start_from=arguments.start_from,
-        engine=arguments.engine,
-        minutes=arguments.minutes,
-        half_precision_file=arguments.half,
-        stages=tuple(name for name in _STAGES if name in (arguments.stages or _STAGES)),
-    )
-    if arguments.processes > 1 and "LOCAL_RANK" not in os.environ:
+    machines = _machines(arguments)
+    with noted_sigterms() as sigterms:
+        from ecgtwin.training.run import check_training
+
+        job, world_size = job_of(arguments), _world_size(arguments)
+        if arguments.dry_run:
+            from ecgtwin.training.dry_run import describe_training
+
+            print(describe_training(job, world_size=world_size))
+            return 0
+        if world_size == 1 or _is_rank():
+            return _train_here(job)
         check_training(job)  # a mistake is told once, here, and not by every rank
-        return launch_ranks(arguments.processes, _train_words(arguments))
+        if sigterms:
+            print(f"ecgtwin: ended by SIGTERM, {_ENDED}", file=sys.stderr)
+            return 0
+        from ecgtwin.training.launch import launch_ranks
+
+        return launch_ranks(arguments.processes, ["train", *words_of(arguments)], machines)
+
+
+def _is_rank() -> bool:
+    """Whether torchrun, or this command, has started this process as one of several."""
+    return "LOCAL_RANK" in os.environ
+
+
+def _world_size(arguments: argparse.Namespace) -> int:
+    """Return the number of ranks on all machines; SpecificationError where they cannot be."""
+    asked = int(arguments.processes) * int(arguments.nodes)
+    if _is_rank() and asked > 1:
+        name = "--processes" if arguments.processes > 1 else "--nodes"
+        raise SpecificationError(
+            f"{name}: this process is a rank that torchrun has started (LOCAL_RANK is set); "
+            f"leave {name} out, or start it without torchrun"
+        )
+    size = int(os.environ.get("WORLD_SIZE", "1")) if _is_rank() else asked
+    if arguments.engine == "torch" and size > 1:
+        raise SpecificationError(
+            f"--engine torch trains in one process, not in {size}; leave it out, or train in one"
+        )
+    return size
+
+
+def _machines(arguments: argparse.Namespace) -> "Machines":
+    from ecgtwin.training.launch import Machines
+
+    num_nodes, node_rank = arguments.nodes, arguments.node_rank
+    if node_rank is not None and node_rank >= num_nodes:
+        raise SpecificationError(
+            f"--node-rank {node_rank} is none of --nodes {num_nodes}; they are counted from 0"
+        )
+    if num_nodes > 1 and (node_rank is None or arguments.rendezvous is None):
+        raise SpecificationError(
+            f"--nodes {num_nodes} needs --node-rank, another one on each machine, and "
+            "--rendezvous HOST:PORT of the machine with --node-rank 0, the same on all"
+        )
+    return Machines(num_nodes, node_rank or 0, arguments.rendezvous)
+
+
+def _train_here(job: "TrainingJob") -> int:
+    from ecgtwin.training.launch import end_with_launcher
+    from ecgtwin.training.run import run_training
+
+    if _is_rank():
+        end_with_launcher()
     rank = int(os.environ.get("RANK", "0"))
-    with _display(recipe, visible=rank == 0) as show:
+    with _display(job.recipe, visible=rank == 0) as show:
         results = run_training(job, rank=rank, show=show)
     if rank == 0:
-        for result in results:
-            figures = ", ".join(f"{key} {value:.4g}" for key, value in result.validation.items())
-            print(f"{result.stage}: {result.summary.step} steps; validation: {figures or 'none'}")
-    if not results[-1].was_ended:
-        return 0
-    if rank == 0:
-        print("ended by SIGTERM, no twin was written; the same command goes on", file=sys.stderr)
-    return 128 + signal.SIGTERM
+        say_results(results)
+    return 0
+
+
+def say_results(results: "Sequence[StageResult]") -> None:
+    """Print how each stage went, and on stderr if a SIGTERM ended the last one."""
+    for result in results:
+        figures = ", ".join(f"{key} {value:.4g}" for key, value in result.validation.items())
+        print(f"{result.stage}: {result.summary.step} steps; validation: {figures or 'none'}")
+    last = results[-1]
+    if last.was_ended:
+        place = f"at step {last.summary.step} of {last.stage}"
+        print(f"ecgtwin: ended by SIGTERM {place}, {_ENDED}", file=sys.stderr)
 
 
 def _display(recipe: "Recipe", *, visible: bool) -> AbstractContextManager["Reporter"]:
@@ -92,16 +142,3 @@ def _display(recipe: "Recipe", *, visible: bool) -> AbstractContextManager["Repo
     except ModuleNotFoundError:
         return nullcontext(silent)
     return training_display(recipe, visible=visible)
-
-
-def _train_words(arguments: argparse.Namespace) -> list[str]:
-    words = ["train", arguments.recipe, "--out", arguments.out, "--folder", str(arguments.folder)]
-    words += [word for url in arguments.corpus for word in ("--corpus", url)]
-    words += ["--engine", arguments.engine]
-    if arguments.start_from is not None:
-        words += ["--start-from", arguments.start_from]
-    if arguments.minutes is not None:
-        words += ["--minutes", str(arguments.minutes)]
-    if arguments.stages is not None:
-        words += ["--stages", *arguments.stages]
-    return words + (["--half"] if arguments.half else [])

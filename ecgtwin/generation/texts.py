@@ -8,14 +8,18 @@ from ecgtwin.errors import CommitConflictError
 from ecgtwin.models.text_encoder import statement_text
 from ecgtwin.spec.condition import Statement
 from ecgtwin.store.text_table import put_text_vectors, read_text_vectors
-from ecgtwin.twin.checkpoint import read_twin_spec
+from ecgtwin.twin.checkpoint import check_trained, read_twin_spec
 from ecgtwin.twin.corpus_text import corpus_encoder
 from ecgtwin.twin.twin import EcgTwin
 
 
 def load_twin(checkpoint: str, *, texts_at: str, device: str = "cpu") -> EcgTwin:
-    """Load a twin that takes the vectors of statements from what is stored at ``texts_at``."""
+    """Load a twin that takes the vectors of statements from what is stored at ``texts_at``.
+
+    Raises CheckpointError where some of its networks are not trained yet.
+    """
     twin = EcgTwin.load(checkpoint, device=device)
+    check_trained(checkpoint, twin.provenance)
     twin.text_encoder = corpus_encoder([texts_at], twin.spec.text)
     return twin
 

@@ -1,16 +1,20 @@
 """Recipe: how the three networks of a preset are trained, one TrainingSpec each."""
 
+from collections.abc import Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from pydantic import Field
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import Spec
+from ecgtwin.spec.overrides import with_overrides
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.training import TrainingSpec
 
 STAGES = ("vae", "base_extractor", "denoiser")
+_RECIPES = resources.files("ecgtwin") / "recipes"
 
 
 class VaeRecipe(Spec):
@@ -50,15 +54,33 @@ class Recipe(Spec):
     pairs: PairSpec = PairSpec()  # of the base extractor and the denoiser
 
 
-def load_recipe(name: str) -> Recipe:
-    """Return a recipe from a YAML file, or a built-in one by name ("tiny")."""
-    folder = resources.files("ecgtwin") / "recipes"
-    built_in = folder / f"{name}.yaml"
-    if "/" not in name and built_in.is_file():
-        return Recipe.from_yaml(str(built_in))
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return a recipe from a YAML file, or a built-in one by name ("tiny").
+
+    ``overrides`` are single values put in its place: ``denoiser.training.num_steps=200``.
+    """
+    recipe = _read_recipe(name)
+    if not overrides:
+        return recipe
+    values = with_overrides(recipe.model_dump(mode="json"), overrides)
+    return Recipe.parse(values, origin=f"{name} with --set {' '.join(overrides)}")
+
+
+def is_built_in(name: str) -> bool:
+    """Whether ``name`` is that of a recipe which comes with the package."""
+    return "/" not in name and _built_in(name).is_file()
+
+
+def _read_recipe(name: str) -> Recipe:
+    if is_built_in(name):
+        return Recipe.from_yaml(str(_built_in(name)))
     if not Path(name).exists():
-        known = ", ".join(sorted(file.name[:-5] for file in folder.iterdir()))
+        known = ", ".join(sorted(file.name[:-5] for file in _RECIPES.iterdir()))
         raise SpecificationError(
             f"recipe {name!r} cannot be read: no such file; give a YAML file or one of {known}"
         )
     return Recipe.from_yaml(name)
+
+
+def _built_in(name: str) -> Traversable:
+    return _RECIPES / f"{name}.yaml"

@@ -39,7 +39,7 @@ from ecgtwin.training.engine import (
 from ecgtwin.training.optimizer_state import follow, set_num_updates, start_states, state_keys
 from ecgtwin.training.state import Tensors, TrainingState
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+LOOPBACK = ("127.", "localhost", "::1")
 
 
 class DeepSpeedEngine:
@@ -271,22 +271,24 @@ def _deepspeed() -> Any:  # noqa: ANN401  (untyped module)
 
 
 def _join_ranks() -> None:
-    """Make the process group if there is none; it is left when the process ends."""
+    """Make the process group, or use the one there is; ours is left when the process ends."""
     from deepspeed import comm
 
     os.environ.setdefault("LOCAL_RANK", "0")
-    if distributed.is_initialized():
-        return
-    on_gpu = os.environ["DS_ACCELERATOR"] == "cuda"
-    if on_gpu:
+    backend = "nccl" if os.environ["DS_ACCELERATOR"] == "cuda" else "gloo"
+    if not distributed.is_initialized():
+        _make_group(backend)
+        atexit.register(distributed.destroy_process_group)
+    comm.init_distributed(dist_backend=backend, verbose=False)
+
+
+def _make_group(backend: str) -> None:
+    if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    backend = "nccl" if on_gpu else "gloo"
-    if "WORLD_SIZE" in os.environ:
-        if os.environ.get("MASTER_ADDR") in LOOPBACK:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        distributed.init_process_group(backend)
-    else:
+    if "WORLD_SIZE" not in os.environ:
         store = distributed.HashStore()  # type: ignore[attr-defined]
         distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    atexit.register(distributed.destroy_process_group)
-    comm.init_distributed(dist_backend=backend, verbose=False)
+        return
+    if os.environ.get("MASTER_ADDR", "").startswith(LOOPBACK):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    distributed.init_process_group(backend)

@@ -3,14 +3,10 @@
 All ranks run it and take each decision together: a stop or a skipped step happens on all or none.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from ecgtwin.errors import CheckpointError, StoreError, TrainingError
@@ -19,6 +15,7 @@ from ecgtwin.training.data import Batches
 from ecgtwin.training.engine import Engine
 from ecgtwin.training.meter import Meter, RunFacts
 from ecgtwin.training.metrics import Reporter, silent
+from ecgtwin.training.sigterm import noted_sigterms
 from ecgtwin.training.state import checkpoints, read_checkpoint, write_checkpoint
 from ecgtwin.training.steps import GradientStep, mean_step
 
@@ -104,7 +101,7 @@ def train(  # noqa: PLR0913  (each is a decision of the caller's)
     saver = _Saver(engine, spec, str(folder), facts, (on_checkpoint, on_panel))
     step, bad_steps = start_step, 0
     stopped: Stop = "done"
-    with _sigterms() as sigterms:
+    with noted_sigterms() as sigterms:
         while step < spec.num_steps and stopped == "done":
             outputs = gradient_step(engine, meter.timed(batches, step), spec.seed, step)
             updated = engine.step()
@@ -172,24 +169,6 @@ class _Saver:
         is_last = step == self.spec.num_steps
         if self.on_panel is not None and (every is None or step % every == 0 or is_last):
             self.on_panel(step)
-
-
-@contextmanager
-def _sigterms() -> Iterator[list[int]]:
-    """Collect SIGTERMs instead of dying of them; signals can be caught in the main thread only."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    before = signal.signal(signal.SIGTERM, catch)
-    try:
-        yield caught
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _divergence(step: int, num_bad: int, checkpoint: str | None) -> str:

@@ -19,6 +19,7 @@ from ecgtwin.training.engine import Engine, TorchEngine
 from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
 from ecgtwin.training.origins import Origin, open_origin, rows_of, text_encoder_for
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
+from ecgtwin.twin.checkpoint import untrained_networks
 from ecgtwin.twin.encoding import check_fits
 from ecgtwin.twin.twin import EcgTwin
 
@@ -27,9 +28,10 @@ from ecgtwin.twin.twin import EcgTwin
 class TrainingJob:
     """What to train, from what, and where to put it.
 
-    ``corpora`` are URLs of corpora or packs. ``folder`` (local) keeps logs and training
-    checkpoints; ``out`` receives the twin's checkpoint. ``start_from`` is a twin checkpoint to go
-    on from, None to start from nothing; ``stages`` may then be some of the networks, the others
+    ``corpora`` are URLs of corpora or packs. ``folder`` (local) keeps logs, and the training
+    checkpoints too unless ``checkpoints`` is another folder or URL for them; ``out`` receives the
+    twin's checkpoint. ``start_from`` is a twin checkpoint to go on from, None to start from
+    nothing; ``stages`` may be some of the networks, if those before them are trained: the others
     stay as they are.
     """
 
@@ -42,6 +44,7 @@ class TrainingJob:
     minutes: float | None = None
     half_precision_file: bool = False
     stages: tuple[str, ...] = STAGES
+    checkpoints: str | None = None  # a folder or s3:// URL; None: ``folder``
 
 
 def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> list[StageResult]:
@@ -59,7 +62,7 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
         train_rows=rows_of(corpora, "train", twin.spec.vae.lead_order),
         validation_rows=rows_of(corpora, "validation", twin.spec.vae.lead_order),
         make_engine=_engine_maker(job.engine),
-        folder=job.folder,
+        checkpoints=job.checkpoints or str(job.folder),
         report=report,
         going_on=job.start_from is not None,
         minutes=job.minutes,
@@ -100,7 +103,7 @@ def _check_finished(job: TrainingJob, corpora: Sequence[Origin]) -> None:
         return
     found = json.loads(summary.read_text())
     pairs = {
-        "--stages": (sorted(found["stages"]), sorted(job.stages)),
+        "stages": (sorted(found["stages"]), sorted(job.stages)),
         "--corpus": (found["corpora"], [corpus.digest for corpus in corpora]),
         "--start-from": (found["start_from"], job.start_from),
     }
@@ -114,11 +117,7 @@ def _check_finished(job: TrainingJob, corpora: Sequence[Origin]) -> None:
 
 def _start(job: TrainingJob) -> EcgTwin:
     if job.start_from is None:
-        if job.stages != STAGES:
-            raise SpecificationError(
-                f"--stages {' '.join(job.stages)} leaves networks out; give --start-from, the "
-                "checkpoint that has them"
-            )
+        _check_trained_before(job, untrained=STAGES)
         return EcgTwin.untrained(job.recipe.preset, seed=job.recipe.denoiser.training.seed)
     twin = EcgTwin.load(job.start_from)
     if twin.spec.preset != job.recipe.preset:
@@ -126,7 +125,21 @@ def _start(job: TrainingJob) -> EcgTwin:
             f"checkpoint {job.start_from!r} is of preset {twin.spec.preset!r}, the recipe trains "
             f"{job.recipe.preset!r}; give another checkpoint or another recipe"
         )
+    _check_trained_before(job, untrained=untrained_networks(twin.provenance))
     return twin
+
+
+def _check_trained_before(job: TrainingJob, *, untrained: Sequence[str]) -> None:
+    """Raise SpecificationError where a stage would learn from a network that knows nothing."""
+    for stage in job.stages:
+        needed = STAGES[: STAGES.index(stage)]
+        missing = [name for name in needed if name in untrained and name not in job.stages]
+        if missing:
+            where = f"in {job.start_from!r}" if job.start_from else "without --start-from"
+            raise SpecificationError(
+                f"{stage} learns from {' and '.join(missing)}, untrained {where}; give "
+                "--start-from, a checkpoint that has what it needs, or train `all`"
+            )
 
 
 def _engine_maker(kind: str) -> Callable[[nn.Module, TrainingSpec], Engine]:
@@ -142,6 +155,13 @@ def _own_version() -> str:
         return version("ecgtwin")
     except PackageNotFoundError:  # a copy of the sources on another machine
         return "not installed"
+
+
+def _left_untrained(job: TrainingJob, twin: EcgTwin) -> list[str]:
+    before: Sequence[str] = STAGES
+    if job.start_from is not None:
+        before = untrained_networks(twin.provenance)
+    return [name for name in before if name not in job.stages]
 
 
 def _finish(
@@ -163,6 +183,7 @@ def _finish(
         "training_records": len(inputs.train_rows),
         "training_patients": len(set(inputs.train_rows.persons)),
         "stages": stages,
+        "untrained": _left_untrained(job, twin),
         "engine": job.engine,
         "versions": {
             "ecgtwin": _own_version(),

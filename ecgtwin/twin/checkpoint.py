@@ -130,6 +130,22 @@ def load_checkpoint(url: str) -> TwinCheckpoint:
     )
 
 
+def untrained_networks(provenance: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the networks that a checkpoint's provenance says no training has reached yet."""
+    named = provenance.get("untrained", ())
+    return tuple(map(str, named)) if isinstance(named, list | tuple) else ()
+
+
+def check_trained(url: str, provenance: Mapping[str, object]) -> None:
+    """Raise CheckpointError for a checkpoint that cannot draw a twin yet."""
+    untrained = untrained_networks(provenance)
+    if untrained:
+        raise CheckpointError(
+            f"checkpoint {url!r}: not trained yet: {', '.join(untrained)}; go on with "
+            "`ecgtwin train STAGE RECIPE --start-from` this checkpoint"
+        )
+
+
 def read_twin_spec(url: str) -> TwinSpec:
     """Return the specification of a checkpoint without reading its weights.
 

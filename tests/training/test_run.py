@@ -12,6 +12,7 @@ import torch
 
 from ecgtwin.errors import CheckpointError, SpecificationError
 from ecgtwin.executors.local import LocalExecutor
+from ecgtwin.generation.texts import load_twin
 from ecgtwin.sources.ingest import ingest
 from ecgtwin.sources.simulated import SimulatedSource
 from ecgtwin.spec.ingest import IngestSpec
@@ -19,6 +20,7 @@ from ecgtwin.spec.recipe import STAGES, load_recipe
 from ecgtwin.store.reader import Corpus
 from ecgtwin.training.rows import TrainingRows
 from ecgtwin.training.run import TrainingJob, run_training
+from ecgtwin.twin.checkpoint import untrained_networks
 from ecgtwin.twin.derived_values import encode_corpus, plan_encoding
 from ecgtwin.twin.twin import EcgTwin
 from tests.training.corpora import Row, write_corpus
@@ -202,11 +204,40 @@ def test_going_on_with_one_stage_leaves_the_other_networks(job, results, tmp_pat
         moved = any(not torch.equal(old, new) for old, new in pairs)
         assert moved == (name == "base_extractor")
     log = (only.folder / "log.jsonl").read_bytes()
-    with pytest.raises(SpecificationError, match=r"finished training .* with other --stages;"):
+    with pytest.raises(SpecificationError, match=r"finished training .* with other stages;"):
         run_training(replace(only, stages=("vae",)), rank=0)
     assert (only.folder / "log.jsonl").read_bytes() == log
     with pytest.raises(SpecificationError, match="--start-from"):
         run_training(replace(only, start_from=None, out=str(tmp_path / "no")), rank=0)
+
+
+def test_a_vae_alone_may_start_from_nothing_and_its_checkpoint_says_what_is_missing(job, tmp_path):
+    only = replace(job, out=str(tmp_path / "vae"), folder=tmp_path / "training", stages=("vae",))
+    run_training(only, rank=0)
+    first = EcgTwin.load(only.out)
+    assert set(first.provenance["stages"]) == {"vae"}
+    assert untrained_networks(first.provenance) == ("base_extractor", "denoiser")
+    with pytest.raises(CheckpointError, match="not trained yet: base_extractor, denoiser; go on"):
+        load_twin(only.out, texts_at=job.corpora[0])
+
+    def on(stage, start_from):
+        return replace(
+            job,
+            out=str(tmp_path / stage),
+            folder=tmp_path / f"training-{stage}",
+            start_from=start_from,
+            stages=(stage,),
+        )
+
+    with pytest.raises(
+        SpecificationError, match=r"learns from base_extractor, untrained in '.*vae"
+    ):
+        run_training(on("denoiser", only.out), rank=0)
+    run_training(on("base_extractor", only.out), rank=0)
+    run_training(on("denoiser", str(tmp_path / "base_extractor")), rank=0)
+    last = EcgTwin.load(str(tmp_path / "denoiser"))
+    assert untrained_networks(last.provenance) == ()
+    load_twin(str(tmp_path / "denoiser"), texts_at=job.corpora[0])
 
 
 def test_a_run_takes_what_is_stored_beside_the_corpus_and_says_so(job, results, tmp_path):
