@@ -33,6 +33,29 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def corpus_to_train(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The corpus of ``tests.training.launches``; read only."""
+    from tests.training.launches import make_corpus
+
+    return make_corpus(tmp_path_factory.mktemp("to-train"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed_training(corpus_to_train: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training on two ranks that torchrun started and nobody disturbed."""
+    from tests.training.launches import DEADLINE_S, TORCHRUN, job_words, start, stop
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    words = [*TORCHRUN, "-m", "ecgtwin", "train", *job_words(corpus_to_train, folder)]
+    process = start(words, folder / "said.txt")
+    try:
+        assert process.wait(DEADLINE_S) == 0, (folder / "said.txt").read_text()
+    finally:
+        stop(process)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real recordings; tests that need it skip where it is absent."""
     given = os.environ.get("ECGTWIN_REAL_DATA", "../shared/data")

@@ -201,6 +201,17 @@ def test_a_mistake_in_a_specification_is_one_line(
         assert part in line
 
 
+def test_a_rank_of_torchrun_starts_no_ranks(
+    mistake: Mistake, here: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (line,) = mistake(*TRAIN.split(), "--processes", "2")
+    assert "--processes: this process is a rank that torchrun has started" in line
+    (line,) = mistake(*TRAIN.split(), "--engine", "torch")
+    assert "--engine torch trains in one process, not in 2" in line
+
+
 def test_each_fault_has_its_own_line(mistake: Mistake, here: Callable[..., str]) -> None:
     conditions = [{"heart_rate_bpm": 0}, {"age_years": 900, "sexx": "male"}]
     path = here(conditions=conditions, bogus=1)

@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from ecgtwin.arguments import Parser, host_and_port, natural_seed, positive_count
 from ecgtwin.commands.training_options import add_job_options, job_of, words_of
-from ecgtwin.errors import SpecificationError
+from ecgtwin.errors import EcgTwinError, SpecificationError
 
 if TYPE_CHECKING:
     from ecgtwin.spec.recipe import Recipe
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[Parser]
 
+_SAYING_S = 15.0
 _ENDED = "no twin was written; the same command goes on from here"
 
 
@@ -60,8 +62,10 @@ def _train(arguments: argparse.Namespace) -> int:
             print(describe_training(job, world_size=world_size))
             return 0
         if world_size == 1 or _is_rank():
-            return _train_here(job)
-        check_training(job)  # a mistake is told once, here, and not by every rank
+            return _train_here(job, sigterms)
+        check_training(
+            job, world_size=world_size
+        )  # a mistake is told once, here, and not by every rank
         if sigterms:
             print(f"ecgtwin: ended by SIGTERM, {_ENDED}", file=sys.stderr)
             return 0
@@ -108,18 +112,31 @@ def _machines(arguments: argparse.Namespace) -> "Machines":
     return Machines(num_nodes, node_rank or 0, arguments.rendezvous)
 
 
-def _train_here(job: "TrainingJob") -> int:
+def _train_here(job: "TrainingJob", sigterms: Sequence[int]) -> int:
     from ecgtwin.training.launch import end_with_launcher
     from ecgtwin.training.run import run_training
 
     if _is_rank():
         end_with_launcher()
     rank = int(os.environ.get("RANK", "0"))
-    with _display(job.recipe, visible=rank == 0) as show:
-        results = run_training(job, rank=rank, show=show)
+    try:
+        with _display(job.recipe, visible=rank == 0) as show:
+            results = run_training(job, rank=rank, show=show)
+    except EcgTwinError:
+        if rank > 0 and _said_elsewhere(sigterms):
+            return 2
+        raise
     if rank == 0:
         say_results(results)
     return 0
+
+
+def _said_elsewhere(sigterms: Sequence[int]) -> bool:
+    """Wait a moment for another rank to end of the same mistake: it has said it, we are stopped."""
+    deadline = time.monotonic() + _SAYING_S
+    while not sigterms and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return bool(sigterms)
 
 
 def say_results(results: "Sequence[StageResult]") -> None:

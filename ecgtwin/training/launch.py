@@ -132,13 +132,14 @@ def _default_signals() -> Iterator[None]:
 
 @contextmanager
 def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Set the variables that are not set, for as long as the block lasts."""
-    ours = {name: value for name, value in defaults.items() if name not in os.environ}
-    os.environ.update(ours)
+    """Set the variables that are not set, and forget them afterwards, the agent's own ones too."""
+    before = set(os.environ)
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
     try:
         yield
     finally:
-        for name in ours:
+        for name in set(os.environ) - before:
             del os.environ[name]
 
 

@@ -15,7 +15,7 @@ from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.store.objects import join, object_exists
-from ecgtwin.training.engine import Engine, TorchEngine
+from ecgtwin.training.engine import Engine, TorchEngine, parts_of
 from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
 from ecgtwin.training.origins import Origin, open_origin, rows_of, text_encoder_for
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
@@ -74,12 +74,15 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
     return results
 
 
-def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Origin]]:
+def check_training(job: TrainingJob, *, world_size: int = 1) -> tuple[EcgTwin, list[Origin]]:
     """Return the twin to start from and the corpora; writes nothing.
 
-    Raises SpecificationError where they do not fit, or where ``out`` is taken by something else
-    than what a training in ``folder`` put there.
+    Raises SpecificationError where they do not fit, where ``world_size`` ranks cannot share a batch
+    equally, or where ``out`` is taken by something else than what a training in ``folder`` put
+    there.
     """
+    for stage in job.stages:
+        _check_shared(stage, getattr(job.recipe, stage).training, world_size)
     corpora = [open_origin(url) for url in job.corpora]
     twin = _start(job)
     twin.text_encoder = text_encoder_for(job.corpora, twin.spec.text)
@@ -94,6 +97,13 @@ def check_training(job: TrainingJob) -> tuple[EcgTwin, list[Origin]]:
         )
     _check_finished(job, corpora)
     return twin, corpora
+
+
+def _check_shared(stage: str, spec: TrainingSpec, world_size: int) -> None:
+    try:
+        parts_of(spec, rank=0, world_size=world_size)
+    except SpecificationError as error:
+        raise SpecificationError(f"{stage}.training: {error}") from None
 
 
 def _check_finished(job: TrainingJob, corpora: Sequence[Origin]) -> None:
