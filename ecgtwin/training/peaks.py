@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.engine import Engine
 
 Precision = Literal["bf16", "tf32", "fp32"]
 MEASURED_S = 0.3
@@ -48,6 +49,13 @@ class Peak:
 
     flops: float
     source: str
+
+
+def peak_of_ranks(engine: Engine, spec: TrainingSpec, *, by_convolution: bool) -> Peak:
+    """Return the peak of all ranks together. All ranks call it."""
+    own = peak_of(engine.device, precision_of(spec, engine.device, by_convolution=by_convolution))
+    total = engine.mean({"flops": own.flops})["flops"] * engine.world_size
+    return Peak(total, own.source)
 
 
 def precision_of(spec: TrainingSpec, device: torch.device, *, by_convolution: bool) -> Precision:

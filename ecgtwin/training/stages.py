@@ -16,6 +16,7 @@ from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.store.objects import join, read_object, replace_object
+from ecgtwin.training.cost import SampleCost, cost_of
 from ecgtwin.training.data import (
     Batches,
     DenoiserBatches,
@@ -25,12 +26,21 @@ from ecgtwin.training.data import (
 )
 from ecgtwin.training.engine import Engine
 from ecgtwin.training.judges import MakeJudge, mean_judge, retrieval_judge
-from ecgtwin.training.loop import TrainingSummary, resume, train
+from ecgtwin.training.loop import Callback, TrainingSummary, resume, train
 from ecgtwin.training.meter import RunFacts
 from ecgtwin.training.metrics import Line, Reporter
 from ecgtwin.training.objectives import BaseExtractorObjective, DenoiserObjective, VaeObjective
+from ecgtwin.training.panels import (
+    MakeLikenesses,
+    ShowPanel,
+    generated,
+    panels_of,
+    rebuilt,
+)
+from ecgtwin.training.peaks import peak_of_ranks
 from ecgtwin.training.rows import LatentRows, TrainingRows
 from ecgtwin.training.selection import Selection
+from ecgtwin.training.state import Tensors
 from ecgtwin.training.steps import GradientStep, contrastive_step, mean_step
 from ecgtwin.twin.encoding import latents_of
 from ecgtwin.twin.twin import EcgTwin
@@ -73,6 +83,7 @@ class StageInputs:
     report: Reporter
     going_on: bool
     minutes: float | None = None
+    show_panel: ShowPanel | None = None  # given to all ranks or to none
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -111,6 +122,7 @@ class _Prepared(NamedTuple):
     batches: Batches
     gradient_step: GradientStep
     make_judge: MakeJudge | None
+    make_likenesses: MakeLikenesses | None  # of persons that the stage does not train on
 
 
 def _run(name: str, inputs: StageInputs) -> StageResult:
@@ -121,14 +133,16 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
     def report(line: Line) -> None:
         inputs.report({"stage": name, **line})
 
+    cost = cost_of(prepared.objective, prepared.batches(0, slice(0, 1)))
     # The engine trains a copy: ZeRO takes its parameters apart.
     engine = inputs.make_engine(copy.deepcopy(prepared.objective), spec)
     try:
         deadline = None if inputs.minutes is None else 60 * inputs.minutes * MINUTE_SHARES[name]
-        facts = RunFacts(provenance={**inputs.facts, **_recipe_facts(name, spec, inputs.recipe)})
+        facts, peak_source = _facts(name, inputs, prepared, engine, cost)
         start_step = resume(engine, folder, facts=facts, report=report)
         if start_step and start_step == _deadline_step(folder):
             spec = spec.model_copy(update={"num_steps": start_step})
+        report(_first_line(start_step, spec, facts, peak_source, deadline))
         judged = prepared.objective.to(engine.device)
         judge = None if prepared.make_judge is None else prepared.make_judge(judged)
         selection = Selection(engine, folder, judge=judge, report=report)
@@ -144,6 +158,7 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
             facts=facts,
             deadline_s=deadline,
             on_checkpoint=selection.consider,
+            on_panel=_on_panel(name, inputs, prepared, engine),
         )
         if summary.stopped == "deadline" and engine.rank == 0:
             line = json.dumps({"step": summary.step}) + "\n"
@@ -151,12 +166,51 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
         weights = selection.weights()
     finally:
         engine.close()
-    network = _network(prepared.objective)
+    _settle(name, inputs, _network(prepared.objective), weights)
+    return StageResult(name, summary, selection.validation, selection.step)
+
+
+def _settle(name: str, inputs: StageInputs, network: nn.Module, weights: Tensors) -> None:
+    """Have the twin's network keep the stage's weights."""
     network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
     network.eval().requires_grad_(False)
     if name == "vae" and not inputs.going_on:
         _measure_latents(inputs)
-    return StageResult(name, summary, selection.validation, selection.step)
+
+
+def _facts(
+    name: str, inputs: StageInputs, prepared: _Prepared, engine: Engine, cost: SampleCost
+) -> tuple[RunFacts, str]:
+    """Return what a run is made from and costs, and where the peak comes from."""
+    provenance = {**inputs.facts, **_recipe_facts(name, prepared.spec, inputs.recipe)}
+    makes_vectors_twice = prepared.gradient_step is not mean_step and len(engine.parts) > 1
+    flops = cost.flops(forwards=2 if makes_vectors_twice else 1)
+    by_convolution = cost.convolution_share > 0.5
+    peak = peak_of_ranks(engine, prepared.spec, by_convolution=by_convolution)
+    return RunFacts(provenance, flops, peak.flops), peak.source
+
+
+def _first_line(
+    step: int, spec: TrainingSpec, facts: RunFacts, peak_source: str, deadline_s: float | None
+) -> Line:
+    return {
+        "step": step,
+        "num_steps": spec.num_steps,
+        "minutes": None if deadline_s is None else deadline_s / 60,
+        "flops_per_sample": facts.flops_per_sample,
+        "peak_flops": facts.peak_flops,
+        "peak": peak_source,
+    }
+
+
+def _on_panel(
+    name: str, inputs: StageInputs, prepared: _Prepared, engine: Engine
+) -> Callback | None:
+    if prepared.make_likenesses is None or inputs.show_panel is None:
+        return None
+    likenesses = prepared.make_likenesses(prepared.objective)
+    rate_hz = inputs.twin.sampling_rate_hz
+    return panels_of(name, engine, likenesses, inputs.show_panel, rate_hz=rate_hz)
 
 
 def _recipe_facts(stage: str, spec: TrainingSpec, recipe: Recipe) -> dict[str, str | None]:
@@ -194,13 +248,14 @@ def _vae(inputs: StageInputs) -> _Prepared:
     def batches(rows: TrainingRows, seed: int, total: int) -> VaeBatches:
         return VaeBatches(rows, latent_shape=twin.latent_shape, seed=seed, total=total)
 
-    make_judge = None
+    make_judge = make_likenesses = None
     if len(inputs.validation_rows):
         held_out = batches(inputs.validation_rows, spec.seed + 1, VALIDATION_ROWS)
         make_judge = mean_judge(held_out)
+        make_likenesses = rebuilt(inputs.validation_rows, twin)
     objective = VaeObjective(twin.vae.requires_grad_(True), recipe)
     training = batches(inputs.train_rows, spec.seed, spec.batch_size)
-    return _Prepared(objective, spec, training, mean_step, make_judge)
+    return _Prepared(objective, spec, training, mean_step, make_judge, make_likenesses)
 
 
 def _base_extractor(inputs: StageInputs) -> _Prepared:
@@ -214,7 +269,8 @@ def _base_extractor(inputs: StageInputs) -> _Prepared:
         make_judge = retrieval_judge(held_out, pairs, seed=spec.seed + 1)
     objective = BaseExtractorObjective(twin.base_extractor.requires_grad_(True), recipe)
     training = PairBatches(rows, recipe, seed=spec.seed, total=spec.batch_size, pairs=pairs)
-    return _Prepared(objective, spec, training, contrastive_step(recipe.max_scale), make_judge)
+    gradient_step = contrastive_step(recipe.max_scale)
+    return _Prepared(objective, spec, training, gradient_step, make_judge, None)
 
 
 def _denoiser(inputs: StageInputs) -> _Prepared:
@@ -225,14 +281,15 @@ def _denoiser(inputs: StageInputs) -> _Prepared:
         return DenoiserBatches(rows, recipe, seed=seed, total=total, pairs=pairs)
 
     training = batches(_encoded(inputs, "denoiser"), spec.seed, spec.batch_size)
-    make_judge = None
+    make_judge = make_likenesses = None
     if inputs.validation_rows.num_paired(pairs):
         held_out = LatentRows.of(inputs.validation_rows, twin)
         make_judge = mean_judge(batches(held_out, spec.seed + 1, VALIDATION_ROWS))
+        make_likenesses = generated(held_out, pairs, twin, seed=spec.seed + 1)
     objective = DenoiserObjective(
         twin.denoiser.requires_grad_(True), recipe, process=twin.spec.process
     )
-    return _Prepared(objective, spec, training, mean_step, make_judge)
+    return _Prepared(objective, spec, training, mean_step, make_judge, make_likenesses)
 
 
 def _encoded(inputs: StageInputs, stage: str) -> LatentRows:
