@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -45,13 +46,18 @@ class DenoiserRecipe(Spec):
 
 
 class Recipe(Spec):
-    """What ``ecgtwin train`` reads."""
+    """What ``ecgtwin train`` reads.
+
+    ``anew`` names networks that begin untrained even where ``--start-from`` gives trained ones;
+    the preset may then make others of them than that checkpoint has.
+    """
 
     preset: str
     vae: VaeRecipe
     base_extractor: BaseExtractorRecipe
     denoiser: DenoiserRecipe
     pairs: PairSpec = PairSpec()  # of the base extractor and the denoiser
+    anew: tuple[Literal["vae", "base_extractor", "denoiser"], ...] = ()
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:

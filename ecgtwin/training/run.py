@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.presets import preset
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.store.objects import join, object_exists
@@ -19,6 +20,7 @@ from ecgtwin.training.engine import Engine, TorchEngine, parts_of
 from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
 from ecgtwin.training.origins import Origin, open_origin, rows_of, text_encoder_for
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
+from ecgtwin.twin.anew import begun_anew
 from ecgtwin.twin.checkpoint import untrained_networks
 from ecgtwin.twin.encoding import check_fits
 from ecgtwin.twin.twin import EcgTwin
@@ -64,7 +66,7 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
         make_engine=_engine_maker(job.engine),
         checkpoints=job.checkpoints or str(job.folder),
         report=report,
-        going_on=job.start_from is not None,
+        going_on=job.start_from is not None and "vae" not in job.recipe.anew,
         minutes=job.minutes,
         facts={"corpus": " ".join(digests)},
     )
@@ -129,13 +131,17 @@ def _start(job: TrainingJob) -> EcgTwin:
     if job.start_from is None:
         _check_trained_before(job, untrained=STAGES)
         return EcgTwin.untrained(job.recipe.preset, seed=job.recipe.denoiser.training.seed)
-    twin = EcgTwin.load(job.start_from)
-    if twin.spec.preset != job.recipe.preset:
+    twin, anew = EcgTwin.load(job.start_from), job.recipe.anew
+    if anew:
+        spec, seed = preset(job.recipe.preset), job.recipe.denoiser.training.seed
+        twin = begun_anew(twin, spec, anew, seed=seed)
+    elif twin.spec.preset != job.recipe.preset:
         raise SpecificationError(
             f"checkpoint {job.start_from!r} is of preset {twin.spec.preset!r}, the recipe trains "
-            f"{job.recipe.preset!r}; give another checkpoint or another recipe"
+            f"{job.recipe.preset!r}; give another checkpoint or another recipe, or name under "
+            "`anew` the networks that are to begin untrained"
         )
-    _check_trained_before(job, untrained=untrained_networks(twin.provenance))
+    _check_trained_before(job, untrained=(*untrained_networks(twin.provenance), *anew))
     return twin
 
 
@@ -170,8 +176,8 @@ def _own_version() -> str:
 def _left_untrained(job: TrainingJob, twin: EcgTwin) -> list[str]:
     before: Sequence[str] = STAGES
     if job.start_from is not None:
-        before = untrained_networks(twin.provenance)
-    return [name for name in before if name not in job.stages]
+        before = (*untrained_networks(twin.provenance), *job.recipe.anew)
+    return [name for name in STAGES if name in before and name not in job.stages]
 
 
 def _finish(

@@ -240,6 +240,35 @@ def test_a_vae_alone_may_start_from_nothing_and_its_checkpoint_says_what_is_miss
     load_twin(str(tmp_path / "denoiser"), texts_at=job.corpora[0])
 
 
+def test_a_denoiser_of_another_kind_begins_anew_on_the_networks_that_are_there(
+    job, results, tmp_path
+):
+    recipe = short(load_recipe("pathways-cross-attention"), 2)
+    other = replace(
+        job,
+        recipe=recipe,
+        out=str(tmp_path / "twin"),
+        folder=tmp_path / "training",
+        start_from=job.out,
+        stages=("denoiser",),
+    )
+    run_training(other, rank=0)
+    before, after = EcgTwin.load(job.out), EcgTwin.load(other.out)
+    assert after.spec.preset == "tiny-cross-attention"
+    assert after.provenance["untrained"] == []
+    for name in ("vae", "base_extractor"):
+        old, new = (twin.get_submodule(name).state_dict() for twin in (before, after))
+        assert all(torch.equal(value, new[key]) for key, value in old.items())
+    for anew, words in (
+        ((), "name under `anew`"),
+        (("base_extractor",), "denoiser of preset 'tiny'"),
+        (("base_extractor", "denoiser"), "denoiser learns from base_extractor, untrained"),
+    ):
+        wrong = recipe.model_copy(update={"anew": anew})
+        with pytest.raises(SpecificationError, match=words):
+            run_training(replace(other, recipe=wrong, out=str(tmp_path / "no")), rank=0)
+
+
 def test_a_run_takes_what_is_stored_beside_the_corpus_and_says_so(job, results, tmp_path):
     url = write_corpus(str(tmp_path / "corpus"), [Row(f"p{n // 2}", f"r{n}") for n in range(10)])
     encode_corpus(plan_encoding(url, job.out), executor=LocalExecutor())
