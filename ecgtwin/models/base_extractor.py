@@ -8,12 +8,13 @@ Axes: B batch, C latent channel, F frame, K token, D width.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ecgtwin.models.attention import CrossAttention, SelfAttention, feed_forward
-from ecgtwin.models.condition_tokens import ConditionBatch, token_embedding
+from ecgtwin.models.condition_tokens import UNKNOWN_SEX, ConditionBatch, token_embedding
 from ecgtwin.models.embeddings import Rotary, published_angles
 from ecgtwin.spec.model import BaseExtractorSpec, TwinSpec
 
@@ -61,7 +62,7 @@ class BaseExtractor(nn.Module):
         super().__init__()
         sizes = spec.base_extractor
         num_frames = spec.vae.num_frames
-        self.reference_mask = sizes.reference_mask
+        self.reference_mask, self.age_and_sex = sizes.reference_mask, sizes.age_and_sex
         self.enter = nn.Linear(spec.vae.latent_channels, sizes.width)
         self.tokens = self.rotary = self.leave = None
         if sizes.condition_pathway:
@@ -116,5 +117,11 @@ class BaseExtractor(nn.Module):
     def _told(self, conditions: ConditionBatch, is_told_B: Tensor | None) -> Tokens | None:
         if self.tokens is None:
             return None
+        if not self.age_and_sex:
+            conditions = replace(
+                conditions,
+                age_B=torch.full_like(conditions.age_B, math.nan),
+                sex_B=torch.full_like(conditions.sex_B, UNKNOWN_SEX),
+            )
         tokens_BKD, is_real_BK = self.tokens(conditions, is_told_B)
         return tokens_BKD, is_real_BK.to(tokens_BKD.dtype) if self.reference_mask else is_real_BK

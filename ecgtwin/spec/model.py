@@ -99,7 +99,9 @@ class BaseExtractorSpec(Spec):
     """Reference latent and its own condition to the individual base vector.
 
     Without the condition pathway the condition is not looked at (an ablation): no token embedding,
-    no cross-attention.
+    no cross-attention. Without ``age_and_sex`` the pathway is told statements and rate alone: age
+    and sex are of the person, and an extractor that is told them needs no ECG to tell most people
+    apart.
     """
 
     width: int = 128
@@ -113,19 +115,23 @@ class BaseExtractorSpec(Spec):
     projection: bool = True  # a norm, a linear layer and a fixed length; published: the plain mean
     reference_mask: bool = False  # published fault: the 1/0 mask is *added* to attention logits
     condition_pathway: bool = True
+    age_and_sex: bool = True  # published: told
 
     @model_serializer(mode="wrap")
-    def _as_before_the_switch(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the switch out where it is on: digests of what was made before it stay."""
+    def _as_before_the_switches(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave a switch out where it is on: digests of what was made before it stay."""
         fields: dict[str, Any] = dump(self)
-        if self.condition_pathway:
-            fields.pop("condition_pathway", None)
+        for switch in ("condition_pathway", "age_and_sex"):
+            if fields.get(switch):
+                del fields[switch]
         return fields
 
     @model_validator(mode="after")
-    def _mask_has_attention(self) -> "BaseExtractorSpec":
+    def _pathway_is_there(self) -> "BaseExtractorSpec":
         if self.reference_mask and not self.condition_pathway:
             raise ValueError("reference_mask is of the condition pathway, which is off")
+        if self.tokens.kind == "published" and not self.age_and_sex:
+            raise ValueError("published tokens have no input for an unknown age; leave it on")
         return self
 
     @model_validator(mode="after")

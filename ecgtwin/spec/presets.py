@@ -33,6 +33,7 @@ _TINY_ADAPTIVE_NORM = DiTSpec(
 )
 _TINY_CROSS_ATTENTION = DiTSpec(adax=AdaXSpec(adaptive_norm=False))
 _TINY_NO_CONDITION = TINY.base_extractor.model_copy(update={"condition_pathway": False})
+_TINY_TOLD_STATE = TINY.base_extractor.model_copy(update={"age_and_sex": False})
 SMALL = TwinSpec(
     preset="small",
     sampling_rate_hz=SAMPLING_RATE_HZ,
@@ -107,6 +108,7 @@ PRESETS = {
     for spec in (
         TINY,
         _tiny_with("tiny-no-condition", base_extractor=_TINY_NO_CONDITION),
+        _tiny_with("tiny-told-state", base_extractor=_TINY_TOLD_STATE),
         _tiny_with("tiny-adaptive-norm", denoiser=_TINY_ADAPTIVE_NORM),
         _tiny_with("tiny-cross-attention", denoiser=_TINY_CROSS_ATTENTION),
         SMALL,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecgtwin.errors import SpecificationError
@@ -331,6 +332,17 @@ def test_an_extractor_without_the_condition_pathway_is_deaf_and_has_no_weights_f
     assert (told(latent, batch_of(SINUS, SINUS)) - told(latent, batch_of(PACED, PACED))).any()
 
 
+def test_an_extractor_that_is_told_the_state_alone_is_deaf_to_age_and_sex():
+    older = SINUS.model_copy(update={"age_years": 80.0, "sex": "male"})
+    latent = torch.randn(1, 4, 64)
+    for told, hears in ((True, True), (False, False)):
+        sizes = TINY.base_extractor.model_copy(update={"age_and_sex": told})
+        extractor = randomised(BaseExtractor(TINY.model_copy(update={"base_extractor": sizes})))
+        one, other, paced = (extractor(latent, batch_of(who)) for who in (SINUS, older, PACED))
+        assert torch.equal(one, other) != hears
+        assert (one - paced).abs().max() > 1e-3
+
+
 def test_single_pathways_of_tiny_cost_what_both_do():
     names = ("tiny", "tiny-adaptive-norm", "tiny-cross-attention")
     costs = {name: step_flops(preset(name)) for name in names}
@@ -345,7 +357,7 @@ def step_flops(spec):
     conditions = ConditionBatch.of([PACED, PACED], encode=hashed(spec))
     base = torch.randn(2, spec.base_extractor.base_width)
     noisy = torch.randn(2, spec.vae.latent_channels, spec.vae.num_frames)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         told = denoiser.embed(base, conditions)
         denoiser(noisy, torch.full((2,), 0.5), told).square().mean().backward()
     return counter.get_total_flops()

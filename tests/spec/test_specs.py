@@ -12,7 +12,7 @@ from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.cohort import CohortSpec, ConditionSpec, RateRange, resolve_condition
 from ecgtwin.spec.condition import CardiacCondition, Statement, condition_from_columns
 from ecgtwin.spec.edit import EditSpec
-from ecgtwin.spec.model import TwinSpec, VaeSpec
+from ecgtwin.spec.model import BaseExtractorSpec, TwinSpec, VaeSpec
 from ecgtwin.spec.presets import preset
 from ecgtwin.spec.recipe import load_recipe
 from ecgtwin.spec.shard import cut_shards
@@ -201,16 +201,16 @@ def test_a_cohort_cannot_ask_for_leads_that_its_store_cannot_hold(template):
 
 def test_a_switch_that_came_later_changes_no_digest_while_it_is_on():
     written = preset("tiny").base_extractor.model_dump(mode="json")
-    assert "condition_pathway" not in written
+    assert not {"condition_pathway", "age_and_sex"} & set(written)
     without = preset("tiny-no-condition")
     assert without.base_extractor.model_dump(mode="json")["condition_pathway"] is False
     assert TwinSpec.parse(without.model_dump(mode="json"), origin="test") == without
-    with pytest.raises(SpecificationError, match="reference_mask is of the condition pathway"):
-        TwinSpec.parse(
-            {
-                "preset": "x",
-                "sampling_rate_hz": 100,
-                "base_extractor": {"reference_mask": True, "condition_pathway": False},
-            },
-            origin="test",
-        )
+    for fields, words in (
+        (
+            {"reference_mask": True, "condition_pathway": False},
+            "reference_mask is of the condition",
+        ),
+        ({"tokens": {"kind": "published"}, "age_and_sex": False}, "no input for an unknown age"),
+    ):
+        with pytest.raises(SpecificationError, match=words):
+            BaseExtractorSpec.parse(fields, origin="test")
