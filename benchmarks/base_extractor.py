@@ -1,15 +1,22 @@
 """Does the base extractor find persons again, and does its condition pathway take the state away?
 
-python -m benchmarks.base_extractor WITH WITHOUT SIMULATED PTBXL [--strangers CORPUS] [--draws 20]
+python -m benchmarks.base_extractor WITH WITHOUT SIMULATED PTBXL
+    [--on-state TWIN] [--strangers CORPUS] [--draws 20]
 
-WITH and WITHOUT are twins whose extractors were trained alike, but for the condition pathway. All
-figures are of persons of the validation and test splits. Query and own recording are of different
-states (statements with their certainties), and of any two recordings in the second table, among
-1,000 strangers; STRANGERS adds persons to the gallery where the splits hold fewer, and must be of
-persons whom no training saw. The linear probe is trained on half of the persons and asked of the
-other half. ``not_told`` is the extractor WITH the pathway, given no condition: what it leaks less
-than when told came in through the pathway. ``latents`` stands for what the extractors are given:
-mean and deviation of each latent channel over the frames.
+WITH and WITHOUT are twins whose extractors were trained alike, but for the condition pathway, and
+so was that of ``--on-state``, whose pathway never knew age and sex: the recipes
+``extractor-condition``, ``extractor-no-condition`` and ``extractor-told-state``. All figures are of
+persons of the validation and test splits.
+
+Query and own recording are of different states (statements with their certainties), and of any
+states in the second table, among 1,000 strangers; STRANGERS adds persons to the gallery where the
+splits hold fewer, and must be of persons whom no training saw. The linear probe is trained on half
+of the persons and asked of the other half.
+
+The pathway brings the person's age and sex to an extractor, by which persons are found as well: of
+the extractor WITH it, ``told_state`` is told statements and rate alone, ``not_told`` nothing, and
+``age_and_sex`` is what age and sex find by themselves. ``latents`` stands for what the extractors
+are given: mean and deviation of each latent channel over the frames.
 """
 
 import argparse
@@ -23,7 +30,7 @@ from numpy.typing import NDArray
 
 from benchmarks.facts import write_result
 from ecgtwin.errors import SpecificationError
-from ecgtwin.evaluation.probe import probe
+from ecgtwin.evaluation.probe import Probe, probe
 from ecgtwin.evaluation.retrieval import Recordings, retrieve
 from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
 from ecgtwin.store.reader import Corpus
@@ -34,7 +41,9 @@ NUM_STRANGERS = 1000
 BLOCK = 256
 CONDITION_COLUMNS = ("statements", "certainties", "heart_rate_bpm", "age_years", "sex")
 WITH, WITHOUT = "with_condition", "without_condition"
-NOT_TOLD, LATENTS = "not_told", "latents"
+ON_STATE = "trained_on_state"
+TOLD_STATE, NOT_TOLD, LATENTS, AGE_AND_SEX = "told_state", "not_told", "latents", "age_and_sex"
+SEX_PLACE = {"female": -1.0, "unknown": 0.0, "male": 1.0}
 Vectors = NDArray[np.float32]
 
 
@@ -61,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("with_condition", "without_condition", "simulated", "ptbxl"):
         parser.add_argument(name)
+    parser.add_argument("--on-state")
     parser.add_argument("--strangers")
     parser.add_argument("--draws", type=int, default=20)
     arguments = parser.parse_args()
@@ -68,11 +78,13 @@ def main() -> None:
         WITH: EcgTwin.load(arguments.with_condition),
         WITHOUT: EcgTwin.load(arguments.without_condition),
     }
+    if arguments.on_state is not None:
+        twins[ON_STATE] = EcgTwin.load(arguments.on_state)
     check(twins)
     strangers = None if arguments.strangers is None else Corpus(arguments.strangers)
     result: dict[str, object] = {
         "checkpoint": twins[WITH].digest,
-        "without_checkpoint": twins[WITHOUT].digest,
+        "checkpoints": {name: twin.digest for name, twin in twins.items()},
         "training": {name: training_of(twin) for name, twin in twins.items()},
         "simulated": measure(
             twins, read(Corpus(arguments.simulated), strangers), num_draws=arguments.draws
@@ -84,12 +96,14 @@ def main() -> None:
 
 
 def check(twins: Mapping[str, EcgTwin]) -> None:
-    """Raise SpecificationError unless one extractor has the pathway and the other has not."""
+    """Raise SpecificationError unless each extractor is told what its name says."""
+    wanted = {WITH: (True, True), WITHOUT: (False, True), ON_STATE: (True, False)}
     for name, twin in twins.items():
-        if twin.spec.base_extractor.condition_pathway != (name == WITH):
+        told = twin.spec.base_extractor
+        if (told.condition_pathway, told.age_and_sex) != wanted[name]:
             raise SpecificationError(
-                f"the twin given as {name} is of preset {twin.spec.preset!r}, whose extractor "
-                f"{'lacks' if name == WITH else 'has'} the condition pathway"
+                f"the twin given as {name} is of preset {twin.spec.preset!r}, whose extractor has "
+                f"condition_pathway {told.condition_pathway} and age_and_sex {told.age_and_sex}"
             )
 
 
@@ -134,10 +148,14 @@ def read_rows(corpus: Corpus, positions: NDArray[np.integer]) -> Unseen:
 
 
 def measure(twins: Mapping[str, EcgTwin], unseen: Unseen, *, num_draws: int) -> dict[str, object]:
-    """Return retrieval and leaks of each kind of vectors, and what the pathway changes."""
-    vectors = {name: vectors_of(twin, unseen) for name, twin in twins.items()}
-    vectors[NOT_TOLD] = vectors_of(twins[WITH], unseen, is_told=False)
-    vectors[LATENTS] = latent_moments(twins[WITH], unseen)
+    """Return retrieval and leaks of each kind of vectors, and what a pathway changes."""
+    samples_mv, conditions = unseen.samples_mv, unseen.conditions
+    told = twins[WITH]
+    vectors = {name: vectors_of(twin, samples_mv, conditions) for name, twin in twins.items()}
+    vectors[TOLD_STATE] = vectors_of(told, samples_mv, [state_of(one) for one in conditions])
+    vectors[NOT_TOLD] = vectors_of(told, samples_mv, conditions, is_told=False)
+    vectors[LATENTS] = latent_moments(told, samples_mv)
+    vectors[AGE_AND_SEX] = age_and_sex(conditions)
     return {
         "persons": len(set(np.asarray(unseen.persons)[~unseen.is_stranger])),
         "recordings": int((~unseen.is_stranger).sum()),
@@ -162,11 +180,17 @@ def retrievals(
         )
         for name, one in vectors.items()
     }
-    told, blind = found[WITH].figures, found[WITHOUT].figures
-    difference = {name: (told[name] - blind[name]).figures() for name in told}
+    blind = found[WITHOUT].figures
     return {
         **{name: one.described() for name, one in found.items()},
-        "with_less_without": difference,
+        "less_without": {
+            kind: {
+                name: (figure - blind[name]).figures()
+                for name, figure in found[kind].figures.items()
+            }
+            for kind in (WITH, ON_STATE)
+            if kind in found
+        },
     }
 
 
@@ -180,20 +204,28 @@ def leaks(vectors: Mapping[str, Vectors], unseen: Unseen) -> dict[str, object]:
         )
         for name, one in vectors.items()
     }
-    told, blind = found[WITH], found[WITHOUT]
-    difference: dict[str, object] = {
+    return {
+        **{name: one.described() for name, one in found.items()},
+        "less_without": {
+            kind: difference(found[kind], found[WITHOUT])
+            for kind in (WITH, ON_STATE)
+            if kind in found
+        },
+    }
+
+
+def difference(told: Probe, blind: Probe) -> dict[str, object]:
+    """Return how much more a probe reads off one extractor's vectors than off another's."""
+    found: dict[str, object] = {
         "statements": {
-            name: (told.statements[name] - blind.statements[name]).figures()
-            for name in told.statements
+            name: (figure - blind.statements[name]).figures()
+            for name, figure in told.statements.items()
         }
     }
     for name in ("macro_auroc", "heart_rate_r2"):
         pair = getattr(told, name), getattr(blind, name)
-        difference[name] = None if None in pair else (pair[0] - pair[1]).figures()
-    return {
-        **{name: one.described() for name, one in found.items()},
-        "with_less_without": difference,
-    }
+        found[name] = None if None in pair else (pair[0] - pair[1]).figures()
+    return found
 
 
 def statements_of(unseen: Unseen, rows: NDArray[np.integer]) -> Sequence[frozenset[str]]:
@@ -205,22 +237,44 @@ def statements_of(unseen: Unseen, rows: NDArray[np.integer]) -> Sequence[frozens
 
 
 @torch.no_grad()
-def vectors_of(twin: EcgTwin, unseen: Unseen, *, is_told: bool = True) -> Vectors:
+def vectors_of(
+    twin: EcgTwin,
+    samples_mv: Vectors,
+    conditions: Sequence[CardiacCondition],
+    *,
+    is_told: bool = True,
+) -> Vectors:
     """Return the base vector (recording, width) of each recording, told its condition or not."""
     parts = []
-    for block in blocks(len(unseen.persons)):
-        latents = twin.latents(unseen.samples_mv[block])
-        conditions = twin.condition_batch(unseen.conditions[block])
+    for block in blocks(len(samples_mv)):
+        latents = twin.latents(samples_mv[block])
         told = torch.full((len(latents),), is_told, device=twin.device)
-        parts.append(twin.base_extractor(latents, conditions, is_told_B=told).cpu().numpy())
+        batch = twin.condition_batch(conditions[block])
+        parts.append(twin.base_extractor(latents, batch, is_told_B=told).cpu().numpy())
     return np.concatenate(parts)
 
 
-def latent_moments(twin: EcgTwin, unseen: Unseen) -> Vectors:
+def state_of(condition: CardiacCondition) -> CardiacCondition:
+    """Return a condition whose age and sex are unknown."""
+    return condition.model_copy(update={"age_years": None, "sex": "unknown"})
+
+
+def age_and_sex(conditions: Sequence[CardiacCondition]) -> Vectors:
+    """Return (recording, 3) whose cosines fall with the difference in age, and where sex differs.
+
+    An unknown age stands in the middle.
+    """
+    years = [60.0 if one.age_years is None else one.age_years for one in conditions]
+    angles = np.pi * np.array(years) / 120
+    places = [SEX_PLACE[one.sex] for one in conditions]
+    return np.stack([np.cos(angles), np.sin(angles), places], axis=1).astype(np.float32)
+
+
+def latent_moments(twin: EcgTwin, samples_mv: Vectors) -> Vectors:
     """Return mean and deviation of each latent channel (recording, 2 x channel)."""
     parts = []
-    for block in blocks(len(unseen.persons)):
-        latents = twin.latents(unseen.samples_mv[block]).cpu().numpy()
+    for block in blocks(len(samples_mv)):
+        latents = twin.latents(samples_mv[block]).cpu().numpy()
         parts.append(np.concatenate([latents.mean(axis=2), latents.std(axis=2)], axis=1))
     return np.concatenate(parts)
 

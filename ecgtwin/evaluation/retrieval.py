@@ -106,7 +106,7 @@ def retrieve(
         for place in RECALL_AT
     }
     mean_rank = mean_over_persons(rank_DQ.mean(axis=0), weights_RQ)
-    auroc = _pooled(np.mean(above, axis=0), weights_RQ)
+    auroc = pooled_auroc(np.mean(above, axis=0), weights_RQ)
     return Retrieval({**recalls, "mean_rank": mean_rank, "auroc": auroc}, counts)
 
 
@@ -129,7 +129,8 @@ def shares_above(own_Q: Floats, strangers_QS: Floats) -> Floats:
     return shares
 
 
-def _pooled(shares_QQ: Floats, weights_RQ: Floats) -> Resampled:
+def pooled_auroc(shares_QQ: Floats, weights_RQ: Floats) -> Resampled:
+    """Return the AUROC over all pairs, from ``shares_above``, of persons drawn anew."""
     total_R = weights_RQ.sum(axis=1)
     return Resampled(((weights_RQ @ shares_QQ) * weights_RQ).sum(axis=1) / total_R**2)
 
