@@ -42,6 +42,12 @@ def noisy_at(process: DdpmSpec, data_BCF: Tensor, noise_BCF: Tensor, step_B: Ten
     return signal_B11.sqrt() * data_BCF + (1 - signal_B11).sqrt() * noise_BCF
 
 
+def signal_to_noise(process: DdpmSpec, step_B: Tensor) -> Tensor:
+    """Return the ratio of the variances of data and noise at ``step_B``, float32 (B,)."""
+    signal_B = alphas_cumprod(process).to(step_B.device)[step_B.long()]
+    return signal_B / (1 - signal_B)
+
+
 def trained_steps(process: DdpmSpec) -> range:
     """Return the steps that training draws from."""
     last = process.last_trained_step

@@ -56,6 +56,7 @@ class Vae(nn.Module):
 
     def __init__(self, spec: VaeSpec) -> None:
         super().__init__()
+        self.lead_order = spec.lead_order
         stem, width, kernel = spec.stem_width, spec.width, spec.kernel_size
         channels = spec.latent_channels
         self.encoder = nn.Sequential(

@@ -24,6 +24,8 @@ class VaeRecipe(Spec):
     training: TrainingSpec
     kl_weight: float = Field(default=1e-4, ge=0)
     slope_weight: float = Field(default=1.0, ge=0)
+    spectral_weight: float = Field(default=0.0, ge=0)
+    lead_consistency_weight: float = Field(default=0.0, ge=0)
 
 
 class BaseExtractorRecipe(Spec):
@@ -41,8 +43,12 @@ class DenoiserRecipe(Spec):
     base_dropout: float = Field(default=0.1, ge=0, le=1)
     condition_dropout: float = Field(default=0.1, ge=0, le=1)
     field_dropout: float = Field(default=0.05, ge=0, le=1)  # rate, age, sex: each unknown
-    time_mean: float = 0.5
+    time_mean: float = 0.5  # with the spread: the logit-normal times of a flow
     time_spread: float = Field(default=1.2, gt=0)
+    weighting: Literal["none", "min_snr"] = "none"  # of a chain's steps
+    min_snr_gamma: float = Field(
+        default=5.0, gt=0
+    )  # steps with less noise than this count for less
 
 
 class Recipe(Spec):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ecgtwin.models.base_extractor import BaseExtractor
 from ecgtwin.spec.pairs import PairSpec
+from ecgtwin.training.bands import with_bands
 from ecgtwin.training.data import Batches
 from ecgtwin.training.engine import to_device
 from ecgtwin.training.rows import LatentRows
@@ -41,7 +42,7 @@ def mean_judge(batches: Batches) -> MakeJudge:
                 batch = to_device(batches(step, slice(0, batches.total)), device)
                 for key, value in objective(batch).items():
                     totals[key] = totals.get(key, 0.0) + float(value) / NUM_BATCHES
-            return {**totals, "criterion": totals["loss"]}
+            return {**with_bands(totals), "criterion": totals["loss"]}
 
         return judge
 

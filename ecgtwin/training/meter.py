@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.bands import with_bands
 from ecgtwin.training.data import Batches
 from ecgtwin.training.engine import Batch, Engine
 from ecgtwin.training.metrics import Line, Reporter
@@ -84,7 +85,9 @@ class Meter:
                 name: torch.stack([outputs[name].float() for outputs in self._outputs]).mean()
                 for name in names
             }
-            means = self.engine.mean({name: value.item() for name, value in held.items()})
+            means = with_bands(
+                self.engine.mean({name: value.item() for name, value in held.items()})
+            )
             self.latest_loss = means["loss"]
         now = time.monotonic()
         seconds = now - self._interval_begun

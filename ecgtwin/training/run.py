@@ -18,6 +18,7 @@ from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.store.objects import join, object_exists
 from ecgtwin.training.engine import Engine, TorchEngine, parts_of
 from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
+from ecgtwin.training.objectives import check_weighting
 from ecgtwin.training.origins import Origin, open_origin, rows_of, text_encoder_for
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
 from ecgtwin.twin.anew import begun_anew
@@ -90,6 +91,7 @@ def check_training(job: TrainingJob, *, world_size: int = 1) -> tuple[EcgTwin, l
     twin.text_encoder = text_encoder_for(job.corpora, twin.spec.text)
     for corpus in corpora:
         check_fits(corpus.url, corpus.num_samples, corpus.sampling_rate_hz, twin.spec)
+    check_weighting(job.recipe.denoiser, twin.spec.process)
     if job.folder.exists() and not job.folder.is_dir():
         raise SpecificationError(f"--folder {job.folder} is a file; give a folder")
     if object_exists(join(job.out, "twin.json")) and not (job.folder / "log.jsonl").exists():

@@ -6,11 +6,14 @@ import torch
 from torch import nn
 
 from ecgtwin.diffusion.ddpm import alphas_cumprod
+from ecgtwin.errors import SpecificationError
 from ecgtwin.models.condition_tokens import ConditionBatch
 from ecgtwin.models.text_encoder import make_encoder, statements_encoder
+from ecgtwin.signals.leads import INDEPENDENT_LEADS, LEADS
 from ecgtwin.spec.condition import CardiacCondition
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe, VaeRecipe
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.bands import with_bands
 from ecgtwin.training.data import (
     DenoiserBatches,
     PairBatches,
@@ -176,7 +179,49 @@ def test_a_perfect_prediction_of_the_noise_costs_nothing_at_every_trained_step(l
     assert float(out["loss"]) < 1e-9
     batch["latent_BCF"] += 1
     worse = DenoiserObjective(denoiser, CERTAIN, process=TINY_PUBLISHED.process)(batch)
-    assert float(worse["loss_near_data"]) > float(worse["loss_near_noise"]) > 0.001
+    worse = with_bands({name: float(value) for name, value in worse.items()})
+    by_band = [worse[f"loss_band_{band}"] for band in range(1, 6)]
+    assert by_band == sorted(by_band, reverse=True)
+    assert by_band[0] > 10 * by_band[-1] > 0
+
+
+def test_min_snr_caps_the_weight_of_steps_with_little_noise(latents):
+    """Hang et al. 2023: of a prediction of the noise, min(ratio, gamma) / ratio."""
+    process = TINY_PUBLISHED.process
+    signal = alphas_cumprod(process)[[100, 900]]
+    ratio = (signal / (1 - signal)).tolist()
+    assert ratio[0] > 2 > ratio[1]
+    recipe = CERTAIN.model_copy(update={"weighting": "min_snr", "min_snr_gamma": 2.0})
+    batch = chain_batch(latents, 2)
+    batch["time_normal_B"] = torch.special.ndtri((torch.tensor([99, 899]) + 0.5) / 998)
+    denoiser = KnowsTheOnlyLatent()
+    plain = DenoiserObjective(denoiser, CERTAIN, process=process)
+    weighted = DenoiserObjective(denoiser, recipe, process=process)
+    assert float(weighted(batch)["loss"]) < float(plain(batch)["loss"])
+    for row, weight in enumerate((2.0 / ratio[0], 1.0)):
+        one = {name: value[row : row + 1] for name, value in batch.items()}
+        kept = plain(one)["loss"] * weight
+        assert float(weighted(one)["loss"]) == pytest.approx(float(kept), rel=1e-4)
+
+
+def test_a_flow_is_not_weighted_by_its_ratio_of_variances(latents):
+    recipe = DENOISER.model_copy(update={"weighting": "min_snr"})
+    with pytest.raises(SpecificationError, match="set time_mean and time_spread instead"):
+        DenoiserObjective(tiny_twin().denoiser, recipe, process=TINY.process)
+
+
+def test_what_a_recipe_adds_to_the_loss_of_the_vae_is_told_and_weighs_as_said():
+    vae, samples = tiny_twin().vae, torch.randn(2, 8, 1024)
+    batch = {"samples_BLT": samples, "noise_BCF": torch.zeros(2, 4, 64)}
+    plain = VaeRecipe(training=TRAINING)
+    more = plain.model_copy(update={"spectral_weight": 0.5, "lead_consistency_weight": 2.0})
+    before, after = (VaeObjective(vae, recipe)(batch) for recipe in (plain, more))
+    added = 0.5 * after["spectral_error_mv"] + 2.0 * after["limb_error_mv"]
+    assert float(after["loss"]) == pytest.approx(float(before["loss"] + added), rel=1e-5)
+    assert not {"spectral_error_mv", "limb_error_mv"} & set(before)
+    leads = [float(before[f"error_mv_{lead}"]) for lead in INDEPENDENT_LEADS]
+    assert np.mean(leads) == pytest.approx(float(before["error_mv"]), rel=1e-5)
+    assert {f"error_mv_{lead}" for lead in LEADS} <= set(before)
 
 
 def test_published_networks_train_on_the_noise(latents):

@@ -130,6 +130,7 @@ class PublishedVae(nn.Module):
 
     def __init__(self, spec: PublishedVaeSpec) -> None:
         super().__init__()
+        self.lead_order = spec.lead_order
         channels = spec.latent_channels
         self.encoder = _encoder(spec.num_leads, channels)
         self.decoder = _decoder(spec.num_leads, channels)
