@@ -80,7 +80,7 @@ class _Direction:
     def __init__(
         self, queries_NW: Tensor, keys_NW: Tensor, person_N: Tensor, scale: Tensor, own: slice
     ) -> None:
-        self.queries_QW, self.keys_KW = queries_NW[own].float(), keys_NW.float()
+        self.queries_QW, self.keys_KW = queries_NW[own], keys_NW
         self.person_Q, self.person_K = person_N[own], person_N
         self.row_K = torch.arange(len(person_N), device=person_N.device)
         self.row_Q = self.row_K[own]

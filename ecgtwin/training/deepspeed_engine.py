@@ -220,8 +220,8 @@ class DeepSpeedEngine:
 
     def _load_partitioned(self, state: TrainingState, beside: dict[str, Tensors]) -> None:
         """The same at ZeRO 3, where a rank has no parameter as a whole."""
-        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
         from deepspeed.runtime.zero import GatheredParameters
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
 
         with GatheredParameters(list(self.parameters.values()), modifier_rank=0), torch.no_grad():
             for name, parameter in self._named():

@@ -46,7 +46,7 @@ from ecgtwin.twin.encoding import latents_of
 from ecgtwin.twin.twin import EcgTwin
 
 MakeEngine = Callable[[nn.Module, TrainingSpec], Engine]
-VALIDATION_ROWS = 64  # of each batch
+VALIDATION_ROWS = 64  # of each batch, at most
 DEADLINE = "deadline.json"
 MINUTE_SHARES = {"vae": 0.2, "base_extractor": 0.1, "denoiser": 0.7}
 
@@ -250,7 +250,8 @@ def _vae(inputs: StageInputs) -> _Prepared:
 
     make_judge = make_likenesses = None
     if len(inputs.validation_rows):
-        held_out = batches(inputs.validation_rows, spec.seed + 1, VALIDATION_ROWS)
+        total = min(VALIDATION_ROWS, len(inputs.validation_rows))
+        held_out = batches(inputs.validation_rows, spec.seed + 1, total)
         make_judge = mean_judge(held_out)
         make_likenesses = rebuilt(inputs.validation_rows, twin)
     objective = VaeObjective(twin.vae.requires_grad_(True), recipe)
@@ -284,7 +285,8 @@ def _denoiser(inputs: StageInputs) -> _Prepared:
     make_judge = make_likenesses = None
     if inputs.validation_rows.num_paired(pairs):
         held_out = LatentRows.of(inputs.validation_rows, twin)
-        make_judge = mean_judge(batches(held_out, spec.seed + 1, VALIDATION_ROWS))
+        total = min(VALIDATION_ROWS, len(held_out.rows))
+        make_judge = mean_judge(batches(held_out, spec.seed + 1, total))
         make_likenesses = generated(held_out, pairs, twin, seed=spec.seed + 1)
     objective = DenoiserObjective(
         twin.denoiser.requires_grad_(True), recipe, process=twin.spec.process

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from ecgtwin.training.loop import resume, train
 from ecgtwin.training.meter import RunFacts
 from ecgtwin.training.metrics import JsonLines
 from ecgtwin.training.state import read_checkpoint
+from tests.training.objectives_at_hand import KINDS, losses_of, prepared
+from tests.training.objectives_at_hand import SPEC as TRAINING
 from tests.training.toy import SPEC, Toy, batch_at, largest_difference, run_steps
 
 FACTS = RunFacts()
@@ -149,7 +152,101 @@ def endless(folder):
     engine.close()
 
 
+def agree(folder):
+    """Twenty steps of each real objective at each ZeRO stage."""
+    found = {}
+    for kind in KINDS:
+        found[kind] = {}
+        for stage in STAGES:
+            objective, batches, gradient_step = prepared(kind)
+            spec = TRAINING.model_copy(update={"zero_stage": stage})
+            engine = DeepSpeedEngine(objective, spec)
+            found[kind][f"zero{stage}"] = losses_of(engine, batches, gradient_step, 0, 20)
+            engine.close()
+    if os.environ["RANK"] == "0":
+        (folder / "agree.json").write_text(json.dumps(found))
+
+
+def elastic(folder):
+    """Go on with each real objective from where FOLDER is, at another ZeRO stage, to its end."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    for index, kind in enumerate(KINDS):
+        objective, batches, gradient_step = prepared(kind)
+        spec = TRAINING.model_copy(
+            update={"zero_stage": (size + index) % 4, "keep_checkpoints": 99}
+        )
+        engine = DeepSpeedEngine(objective, spec)
+        place = folder / kind
+        start = resume(engine, place, facts=FACTS)
+        train(
+            engine,
+            batches,
+            spec,
+            folder=place,
+            report=JsonLines(folder / f"{kind}.jsonl"),
+            start_step=start,
+            gradient_step=gradient_step,
+        )
+        engine.close()
+
+
+def bf16_average(folder):
+    """Averages in bf16 training against the closed form over the master weights of each step."""
+    decay, num = 0.9999, 40
+    result = {}
+    for stage in (2, 3):
+        objective, batches, gradient_step = prepared("denoiser")
+        spec = TRAINING.model_copy(
+            update={
+                "precision": "bf16_weights",
+                "zero_stage": stage,
+                "ema_decays": (decay, 0.9),
+                "learning_rate": 1e-3,
+                "final_learning_rate_ratio": 1.0,
+            }
+        )
+        engine = DeepSpeedEngine(objective, spec)
+        engine.load_state(replace(engine.state(), num_updates=10**6))  # long after its warm-up
+        begun = engine.state()
+        closed = {name: tensor.double() for name, tensor in begun.adam_first.items()}
+        closed = {name: begun.weights[name].double() for name in closed}
+        of_copies = {name: tensor.bfloat16() for name, tensor in closed.items()}
+        for step in range(num):
+            losses_of(engine, batches, gradient_step, step, step + 1)
+            weights = engine.weights()
+            for name in closed:
+                closed[name] = decay * closed[name] + (1 - decay) * weights[name].double()
+                copies = of_copies[name]
+                of_copies[name] = torch.lerp(copies, weights[name].bfloat16(), 1 - decay)
+        state = engine.state()
+        moved = max((closed[name] - begun.weights[name]).abs().max().item() for name in closed)
+        result[f"zero{stage}"] = {
+            "dtypes": sorted({str(item.dtype) for item in engine.parameters.values()}),
+            "weights": sorted({str(tensor.dtype) for tensor in state.weights.values()}),
+            "moved": moved,
+            "error": worst(state.averages["ema_0.9999"], closed),
+            "error_of_copies": worst(of_copies, closed),
+            "resumed": resumed_average(state, spec),
+        }
+        engine.close()
+    if engine.rank == 0:
+        (folder / "bf16.json").write_text(json.dumps(result))
+
+
+def worst(tensors, closed):
+    return max((tensors[name].double() - closed[name]).abs().max().item() for name in closed)
+
+
+def resumed_average(state, spec):
+    engine = DeepSpeedEngine(prepared("denoiser")[0], spec)
+    engine.load_state(state)
+    difference = largest_difference(engine.state(), state)
+    engine.close()
+    return difference
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-    {"ranks": ranks, "alone": alone, "endless": endless}[sys.argv[1]](Path(sys.argv[2]))
+    cases = (ranks, alone, endless, agree, elastic, bf16_average)
+    {case.__name__: case for case in cases}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,7 +1,8 @@
-"""Three launches in all: two ranks, one rank, two ranks that are told to end."""
+"""A toy and the real objectives on one, two and three ranks, at every ZeRO stage."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,16 +14,24 @@ import torch
 
 from ecgtwin.training.engine import TorchEngine
 from ecgtwin.training.state import checkpoints, read_checkpoint
+from tests.training.objectives_at_hand import KINDS, losses_of, prepared
+from tests.training.objectives_at_hand import SPEC as TRAINING
 from tests.training.toy import SPEC, Toy, largest_difference, run_steps
 
 pytestmark = pytest.mark.deepspeed
 
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).with_name("deepspeed_cases.py")
-TORCHRUN = (
-    "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
-    "--nproc-per-node", "2",
-)  # fmt: skip
+
+
+def torchrun(num_ranks):
+    return (
+        *("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"),
+        *("--nproc-per-node", str(num_ranks)),
+    )
+
+
+TORCHRUN = torchrun(2)
 
 
 def start(case, folder, *launcher):
@@ -134,6 +143,81 @@ class TestTwoRanks:
 @pytest.mark.parametrize("way", ["zero0-to-1", "zero1-to-0", "zero2-to-3", "zero3-to-0"])
 def test_two_ranks_checkpoint_goes_on_on_one_at_another_stage(alone, way):
     assert alone["from_ranks"][way] < 1e-5
+
+
+def run_case(case, folder, *launcher):
+    process = start(case, folder, *launcher)
+    stdout, stderr = finish(process)
+    assert process.returncode == 0, f"{stdout}\n{stderr}"
+
+
+@pytest.fixture(scope="module")
+def agreed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("agree")
+    run_case("agree", folder, *TORCHRUN)
+    return json.loads((folder / "agree.json").read_text())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_twenty_steps_of_two_ranks_at_each_stage_equal_those_of_torch(agreed, kind):
+    objective, batches, gradient_step = prepared(kind)
+    engine = TorchEngine(objective, TRAINING, device=torch.device("cpu"))
+    by_torch = losses_of(engine, batches, gradient_step, 0, 20)
+    assert len(by_torch) == 20
+    assert by_torch[-1] < by_torch[0]
+    assert sorted(agreed[kind]) == ["zero0", "zero1", "zero2", "zero3"]
+    for losses in agreed[kind].values():
+        assert losses == pytest.approx(by_torch, abs=1e-5, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Two ranks from the start to the end."""
+    folder = tmp_path_factory.mktemp("elastic") / "two"
+    run_case("elastic", folder, *TORCHRUN)
+    return folder
+
+
+@pytest.mark.parametrize("num_ranks", [1, 3])
+def test_two_ranks_work_goes_on_with_fewer_and_with_more(undisturbed, num_ranks):
+    """From the middle, each objective at another ZeRO stage than it was saved at."""
+    folder = undisturbed.with_name(f"on-{num_ranks}")
+    shutil.copytree(undisturbed, folder)
+    for kind in KINDS:
+        (folder / f"{kind}.jsonl").unlink()
+        for step in (15, 20):
+            shutil.rmtree(folder / kind / f"step-{step:08d}")
+    run_case("elastic", folder, *torchrun(num_ranks))
+    for kind in KINDS:
+        straight, went_on = (losses_in(place / f"{kind}.jsonl") for place in (undisturbed, folder))
+        assert sorted(went_on) == list(range(11, 21))
+        for step, loss in went_on.items():
+            assert loss == pytest.approx(straight[step], rel=1e-4), (kind, step)
+        state, _, _ = read_checkpoint(folder / kind / "step-00000020")
+        assert state.num_updates == 20
+
+
+def losses_in(path):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines}
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_averages_in_bf16_follow_the_fp32_master_weights(stage, bf16_case):
+    case = bf16_case[stage]
+    assert case["dtypes"] == ["torch.bfloat16"]
+    assert case["weights"] == ["torch.float32"]
+    assert case["error"] < 0.01 * case["moved"]
+    # an average of the bf16 copies would not have moved at all
+    assert case["error_of_copies"] > 0.9 * case["moved"]
+    assert case["resumed"] == 0
+
+
+@pytest.fixture(scope="module")
+def bf16_case(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bf16")
+    run_case("bf16_average", folder, *TORCHRUN)
+    return json.loads((folder / "bf16.json").read_text())
 
 
 def test_a_deadline_of_one_rank_stops_both_at_the_same_step(ranks):
