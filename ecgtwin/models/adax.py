@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ecgtwin.models.attention import (
     ChangeMaps,
@@ -50,6 +51,20 @@ class Conditioning:
         if self.control is not None:
             control = partial(self.control, layer, token_is_real_BK=self.token_is_real_BK)
         return self.keys_values[layer], self.token_is_real_BK, control
+
+
+def run_block(block: nn.Module, *given: object, keep_inputs_only: bool) -> Tensor:
+    """Return what ``block`` makes of ``given``.
+
+    With ``keep_inputs_only`` what it keeps for the backward pass is its inputs; the rest is
+    computed again there.
+    """
+    made: Tensor
+    if keep_inputs_only and torch.is_grad_enabled():
+        made = checkpoint(block, *given, use_reentrant=False)
+    else:
+        made = block(*given)
+    return made
 
 
 def modulate(x_BFD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:

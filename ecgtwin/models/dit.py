@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ecgtwin.models.adax import AdaXBlock, Conditioning, modulate
+from ecgtwin.models.adax import AdaXBlock, Conditioning, modulate, run_block
 from ecgtwin.models.attention import zero_
 from ecgtwin.models.condition_tokens import ConditionBatch, token_embedding
 from ecgtwin.models.embeddings import STEPS_PER_TIME, Rotary, published_angles, time_code
@@ -13,7 +13,13 @@ PUBLISHED_TIME_STD = 0.02
 
 
 class DiT(nn.Module):
-    """``(noisy latent, time, Conditioning) -> prediction``, with both pathways of AdaX."""
+    """``(noisy latent, time, Conditioning) -> prediction``, with both pathways of AdaX.
+
+    With ``activation_checkpointing`` a block keeps its input alone for the backward pass, where
+    the rest is computed again; training sets it, and nothing else changes.
+    """
+
+    activation_checkpointing = False
 
     def __init__(self, spec: TwinSpec) -> None:
         super().__init__()
@@ -47,9 +53,12 @@ class DiT(nn.Module):
     def _start_as_published(self) -> None:
         """Xavier-uniform linear layers and zero biases; a layer that starts at zero stays there."""
         linear = [module for module in self.modules() if isinstance(module, nn.Linear)]
+        at_zero = [block.modulation[-1] for block in self._blocks() if block.adax.zero_init]
+        if self.head_modulation is not None:
+            at_zero.append(self.head_modulation[-1])
         for layer in linear:
             nn.init.zeros_(layer.bias)
-            if layer.weight.any():
+            if layer not in at_zero:
                 nn.init.xavier_uniform_(layer.weight)
             if layer in (self.time[0], self.time[2]):
                 nn.init.normal_(layer.weight, std=PUBLISHED_TIME_STD)
@@ -95,7 +104,10 @@ class DiT(nn.Module):
             x_BFD = self.rotary(x_BFD)
         context_BD = self.context(time_B, conditioning)
         for layer, block in enumerate(self._blocks()):
-            x_BFD = block(x_BFD, context_BD, *conditioning.told(layer))
+            told = conditioning.told(layer)
+            x_BFD = run_block(
+                block, x_BFD, context_BD, *told, keep_inputs_only=self.activation_checkpointing
+            )
         if self.norm is not None and self.head_modulation is not None:
             shift, scale = self.head_modulation(context_BD).chunk(2, dim=-1)
             x_BFD = modulate(self.norm(x_BFD), shift, scale)

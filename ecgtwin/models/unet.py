@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.models.adax import AdaXBlock, Conditioning
+from ecgtwin.models.adax import AdaXBlock, Conditioning, run_block
 from ecgtwin.models.attention import KeysValues
 from ecgtwin.models.condition_tokens import ConditionBatch, token_embedding
 from ecgtwin.models.embeddings import STEPS_PER_TIME, time_code
@@ -91,7 +91,11 @@ class UNet(nn.Module):
 
     The first of every tuple in a ``Conditioning`` belongs to the first stage on the way down, the
     last to the last on the way up. The width doubles and the frames halve from level to level.
+    With ``activation_checkpointing``, which training sets, a stage keeps its inputs alone for the
+    backward pass.
     """
+
+    activation_checkpointing = False
 
     def __init__(self, spec: TwinSpec) -> None:
         super().__init__()
@@ -158,19 +162,22 @@ class UNet(nn.Module):
         code_BE = time_code(time_B, TIME_WIDTH, steps_per_time=self.steps_per_time)
         x_BDF, passed = noisy_BCF, []
         for layer, (stage, shrink) in enumerate(zip(self.down, self.shrink, strict=True)):
-            left_BDF = stage(x_BDF, code_BE, conditioning, layer)
+            left_BDF = self._run(stage, x_BDF, code_BE, conditioning, layer)
             passed.append(left_BDF)
             x_BDF = shrink(left_BDF)
         depth = len(self.down)
-        x_BDF = self.bottleneck(x_BDF, code_BE, conditioning, depth)
+        x_BDF = self._run(self.bottleneck, x_BDF, code_BE, conditioning, depth)
         for layer, (stage, grow) in enumerate(zip(self.up, self.grow, strict=True), depth + 1):
             beside_BDF = passed.pop()
             x_BDF = grow(x_BDF)
             if layer > depth + 1:  # the innermost way up takes nothing from beside it
                 x_BDF = torch.cat([x_BDF, beside_BDF], dim=1)
-            x_BDF = stage(x_BDF, code_BE, conditioning, layer)
+            x_BDF = self._run(stage, x_BDF, code_BE, conditioning, layer)
         out: Tensor = self.head(x_BDF)
         return out
+
+    def _run(self, stage: nn.Module, *given: object) -> Tensor:
+        return run_block(stage, *given, keep_inputs_only=self.activation_checkpointing)
 
 
 def _stage(spec: TwinSpec, sizes: UNetSpec, level: int, entering: int, leaving: int) -> Stage:

@@ -54,6 +54,15 @@ BASE = TwinSpec(
     sampling=_GUIDED,
 )
 
+# About 130 million parameters in the denoiser: one that does not fit beside its optimiser and its
+# activations on a small GPU. The rest as `base`, whose latents and base vectors it takes.
+BASE_LARGE = BASE.model_copy(
+    update={
+        "preset": "base-large",
+        "denoiser": DiTSpec(width=768, num_layers=9, num_heads=12, feed_forward_ratio=4),
+    }
+)
+
 _PUBLISHED_ADAX = AdaXSpec(
     cross_attention_first=False, gated_cross_attention=False, normalise_qkv=True
 )
@@ -113,6 +122,7 @@ PRESETS = {
         _tiny_with("tiny-cross-attention", denoiser=_TINY_CROSS_ATTENTION),
         SMALL,
         BASE,
+        BASE_LARGE,
         PAPER,
         _paper_with("paper-unet", UNetSpec()),
         _paper_with("paper-adaln", _with_pathways(cross_attention=False)),

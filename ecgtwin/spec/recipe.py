@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import Spec
@@ -18,10 +18,21 @@ STAGES = ("vae", "base_extractor", "denoiser")
 _RECIPES = resources.files("ecgtwin") / "recipes"
 
 
+def _keeps_activations(training: TrainingSpec) -> TrainingSpec:
+    if training.activation_checkpointing:
+        raise ValueError(
+            "activation_checkpointing is of the denoiser's blocks; leave it out for other networks"
+        )
+    return training
+
+
+KeepsActivations = Annotated[TrainingSpec, AfterValidator(_keeps_activations)]
+
+
 class VaeRecipe(Spec):
     """Weights of the parts of the loss; see training.objectives.VaeObjective."""
 
-    training: TrainingSpec
+    training: KeepsActivations
     kl_weight: float = Field(default=1e-4, ge=0)
     slope_weight: float = Field(default=1.0, ge=0)
     spectral_weight: float = Field(default=0.0, ge=0)
@@ -31,7 +42,7 @@ class VaeRecipe(Spec):
 class BaseExtractorRecipe(Spec):
     """The contrastive stage."""
 
-    training: TrainingSpec
+    training: KeepsActivations
     condition_dropout: float = Field(default=0.15, ge=0, le=1)
     max_scale: float = Field(default=50.0, gt=1)  # 1 / temperature is clamped to this
 
@@ -46,9 +57,7 @@ class DenoiserRecipe(Spec):
     time_mean: float = 0.5  # with the spread: the logit-normal times of a flow
     time_spread: float = Field(default=1.2, gt=0)
     weighting: Literal["none", "min_snr"] = "none"  # of a chain's steps
-    min_snr_gamma: float = Field(
-        default=5.0, gt=0
-    )  # steps with less noise than this count for less
+    min_snr_gamma: float = Field(default=5.0, gt=0)  # ratios above it count for less
 
 
 class Recipe(Spec):

@@ -113,6 +113,7 @@ class DenoiserObjective(nn.Module):
     def __init__(self, denoiser: AnyDenoiser, recipe: DenoiserRecipe, *, process: Process) -> None:
         super().__init__()
         check_weighting(recipe, process)
+        denoiser.activation_checkpointing = recipe.training.activation_checkpointing
         self.network = denoiser
         self.recipe = recipe
         self.process = process

@@ -361,3 +361,30 @@ def step_flops(spec):
         told = denoiser.embed(base, conditions)
         denoiser(noisy, torch.full((2,), 0.5), told).square().mean().backward()
     return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", ["tiny", "paper-unet"])
+def test_activations_made_again_give_the_same_gradients_and_are_not_kept(name):
+    spec = preset(name)
+    denoiser = randomised(build_denoiser(spec)).requires_grad_(True)
+    conditions = ConditionBatch.of([SINUS, SINUS], encode=hashed(spec))
+    base = torch.randn(2, spec.base_extractor.base_width)
+    noisy = torch.randn(2, spec.vae.latent_channels, spec.vae.num_frames)
+    gradients, kept = {}, {}
+    for remade in (False, True):
+        denoiser.activation_checkpointing = remade
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: (sizes.append(tensor.numel()), tensor)[1],
+            lambda tensor: tensor,
+        ):
+            told = denoiser.embed(base, conditions)
+            loss = denoiser(noisy, torch.full((2,), 0.5), told).square().mean()
+        kept[remade] = sum(sizes)
+        parameters = list(denoiser.parameters())
+        gradients[remade] = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for plain, again in zip(gradients[False], gradients[True], strict=True):
+        assert (plain is None) == (again is None)
+        if plain is not None:
+            torch.testing.assert_close(again, plain)
+    assert kept[True] < kept[False] / 2
