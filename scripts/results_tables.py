@@ -16,6 +16,7 @@ from typing import Any
 import ingest_tables  # beside this script
 import measurement_tables
 import simulation_tables
+import training_tables
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -155,6 +156,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **ingest_tables.TABLES,
     **simulation_tables.TABLES,
     **measurement_tables.TABLES,
+    **training_tables.TABLES,
 }
 
 
