@@ -113,6 +113,7 @@ def _machines(arguments: argparse.Namespace) -> "Machines":
 
 
 def _train_here(job: "TrainingJob", sigterms: Sequence[int]) -> int:
+    from ecgtwin.plots.training_panel import drawing_of
     from ecgtwin.training.launch import end_with_launcher
     from ecgtwin.training.run import run_training
 
@@ -121,7 +122,7 @@ def _train_here(job: "TrainingJob", sigterms: Sequence[int]) -> int:
     rank = int(os.environ.get("RANK", "0"))
     try:
         with _display(job.recipe, visible=rank == 0) as show:
-            results = run_training(job, rank=rank, show=show)
+            results = run_training(job, rank=rank, show=show, draw_panel=drawing_of)
     except EcgTwinError:
         if rank > 0 and _said_elsewhere(sigterms):
             return 2

@@ -35,7 +35,7 @@ def png_of(svg: str) -> bytes:
     page = _Page(ImageDraw.Draw(image), scale)
     _draw(page, root, (-left, -top), {"fill": "black", "stroke": "none", "stroke-width": "1"})
     written = io.BytesIO()
-    image.reduce(OVERSAMPLED).save(written, "PNG", optimize=True)
+    image.reduce(OVERSAMPLED).save(written, "PNG")
     return written.getvalue()
 
 

@@ -17,9 +17,10 @@ from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.store.objects import join, object_exists
 from ecgtwin.training.engine import Engine, TorchEngine, parts_of
-from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee
+from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee, tensorboard_of
 from ecgtwin.training.objectives import check_weighting
 from ecgtwin.training.origins import Origin, open_origin, rows_of, text_encoder_for
+from ecgtwin.training.panels import DrawPanel, kept_panels
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
 from ecgtwin.twin.anew import begun_anew
 from ecgtwin.twin.checkpoint import untrained_networks
@@ -50,15 +51,20 @@ class TrainingJob:
     checkpoints: str | None = None  # a folder or s3:// URL; None: ``folder``
 
 
-def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> list[StageResult]:
+def run_training(
+    job: TrainingJob, *, rank: int, show: Reporter = silent, draw_panel: DrawPanel | None = None
+) -> list[StageResult]:
     """Train the job's stages; rank 0 writes the twin's checkpoint, the log and the summary.
 
-    Under torchrun every rank calls this. After a SIGTERM nothing is written to ``job.out``, and the
-    same job goes on. Raises SpecificationError where the corpora do not fit.
+    It also writes ``tensorboard`` where that is installed, and ``panels`` where ``draw_panel`` is
+    given, to all ranks alike. Under torchrun every rank calls this. After a SIGTERM nothing is
+    written to ``job.out``, and the same job goes on. Raises SpecificationError where the corpora do
+    not fit.
     """
     twin, corpora = check_training(job)
     digests = [corpus.digest for corpus in corpora]
-    report = tee(JsonLines(job.folder / "log.jsonl"), show) if rank == 0 else silent
+    board = tensorboard_of(job.folder / "tensorboard") if rank == 0 else None
+    reporters = (JsonLines(job.folder / "log.jsonl"), board or silent, show) if rank == 0 else ()
     inputs = StageInputs(
         recipe=job.recipe,
         twin=twin,
@@ -66,9 +72,10 @@ def run_training(job: TrainingJob, *, rank: int, show: Reporter = silent) -> lis
         validation_rows=rows_of(corpora, "validation", twin.spec.vae.lead_order),
         make_engine=_engine_maker(job.engine),
         checkpoints=job.checkpoints or str(job.folder),
-        report=report,
+        report=tee(*reporters),
         going_on=job.start_from is not None and "vae" not in job.recipe.anew,
         minutes=job.minutes,
+        show_panel=draw_panel and kept_panels(job.folder / "panels", draw_panel, board),
         facts={"corpus": " ".join(digests)},
     )
     results = train_twin(inputs, job.stages)
