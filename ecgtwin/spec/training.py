@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from ecgtwin.spec.base import Spec, digest_of
 
-
 # Fields that leave the weights as they are, or change no more than the order of sums.
 BYSTANDERS = {
     "micro_batch_size",
@@ -78,7 +77,7 @@ class TrainingSpec(Spec):
         needed = {"none": 0, "optimizer": 1, "optimizer_and_parameters": 3}[self.offload]
         if self.zero_stage < needed:
             raise ValueError(
-                f"offload {self.offload} needs zero_stage {needed} or more (found {self.zero_stage})"
+                f"offload {self.offload} needs zero_stage {needed} or more, found {self.zero_stage}"
             )
         return self
 
