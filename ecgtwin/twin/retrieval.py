@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.floating]
 
@@ -56,6 +55,7 @@ def auroc(positive: Floats, negative: Floats) -> float | None:
     """Return the chance that a positive score is above a negative one; ties count half."""
     if not len(positive) or not len(negative):
         return None
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    above = ranks[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2
-    return float(above / (len(positive) * len(negative)))
+    others = np.sort(negative)
+    below = np.searchsorted(others, positive, side="left")
+    not_above = np.searchsorted(others, positive, side="right")
+    return float((below + not_above).mean() / (2 * len(others)))
