@@ -63,13 +63,15 @@ class KeptBytes:
     per_sample: float
 
 
-def kept_bytes_of(
-    objective: nn.Module, batch_of: Callable[[slice], Batch], *, in_bf16: bool
-) -> KeptBytes:
-    """Measure what is kept of one and of two rows; fused attention, as in training."""
-    one, two = (_kept(objective, batch_of(slice(0, rows)), in_bf16=in_bf16) for rows in (1, 2))
-    per_sample = max(two - one, 0)
-    return KeptBytes(max(one - per_sample, 0), per_sample)
+def kept_bytes_of(objective: nn.Module, batch: Batch, *, in_bf16: bool) -> KeptBytes:
+    """Measure what is kept of the first row and of all rows; fused attention, as in training."""
+    num_rows = len(next(iter(batch.values())))
+    first = {name: tensor[:1].clone() for name, tensor in batch.items()}
+    one = _kept(objective, first, in_bf16=in_bf16)
+    if num_rows == 1:
+        return KeptBytes(0.0, one)
+    per_sample = (_kept(objective, batch, in_bf16=in_bf16) - one) / (num_rows - 1)
+    return KeptBytes(one - per_sample, per_sample)
 
 
 def _kept(objective: nn.Module, batch: Batch, *, in_bf16: bool) -> int:

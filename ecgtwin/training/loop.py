@@ -4,7 +4,7 @@ All ranks run it and take each decision together: a stop or a skipped step happe
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,17 +50,22 @@ def resume(
         except CheckpointError as error:
             report({"damaged_checkpoint": str(error)})
             continue
-        for name, wanted in facts.provenance.items():
-            if stored.get(name) != wanted:
-                raise CheckpointError(
-                    f"{url}: was made with {name} {stored.get(name)}, this run has {wanted}; "
-                    "choose another folder, or delete this one to start again"
-                )
+        check_provenance(url, stored, facts.provenance)
         break
     _check_same(engine, step, folder)
     if step:
         engine.load_state(state)
     return step
+
+
+def check_provenance(url: str, stored: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    """Raise CheckpointError where a checkpoint was made from another recipe or corpus."""
+    for name, value in wanted.items():
+        if stored.get(name) != value:
+            raise CheckpointError(
+                f"{url}: was made with {name} {stored.get(name)}, this run has {value}; "
+                "choose another folder, or delete this one to start again"
+            )
 
 
 def _check_same(engine: Engine, step: int, folder: str | Path) -> None:

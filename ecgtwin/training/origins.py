@@ -1,9 +1,11 @@
 """What a training reads from: corpora, or packs where neither zarr nor pyarrow is installed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ecgtwin.models.text_encoder import HashedEncoder, TextEncoder, make_encoder
+from ecgtwin.signals.leads import INDEPENDENT_LEADS
 from ecgtwin.spec.model import TextSpec
 from ecgtwin.store.pack import Pack, is_pack, read_pack
 from ecgtwin.training.rows import TrainingRows
@@ -29,6 +31,9 @@ class Origin(Protocol):
     def rows(self, split: str, leads: Sequence[str]) -> TrainingRows:
         """Read ``leads`` and conditions of a split."""
 
+    def outline(self, split: str) -> TrainingRows:
+        """Read the same rows without their samples."""
+
 
 class _CorpusOrigin:
     def __init__(self, url: str) -> None:
@@ -48,6 +53,9 @@ class _CorpusOrigin:
     def rows(self, split: str, leads: Sequence[str]) -> TrainingRows:
         return TrainingRows.read([self._corpus], split, leads)
 
+    def outline(self, split: str) -> TrainingRows:
+        return TrainingRows.without_samples(self._corpus, split)
+
 
 class _PackOrigin:
     def __init__(self, pack: Pack) -> None:
@@ -56,6 +64,10 @@ class _PackOrigin:
 
     def rows(self, split: str, leads: Sequence[str]) -> TrainingRows:
         return TrainingRows.read_pack(self._pack, split, leads)
+
+    def outline(self, split: str) -> TrainingRows:
+        rows = self.rows(split, INDEPENDENT_LEADS)
+        return replace(rows, samples_BLT=rows.samples_BLT[:, :0, :0])
 
 
 def open_origin(url: str) -> Origin:
@@ -68,12 +80,22 @@ def rows_of(origins: Sequence[Origin], split: str, leads: Sequence[str]) -> Trai
 
     SpecificationError where two corpora may number other people alike.
     """
+    _check_apart(origins)
+    return TrainingRows.joined([origin.rows(split, leads) for origin in origins])
+
+
+def outline_of(origins: Sequence[Origin], split: str) -> TrainingRows:
+    """Return the same rows without their samples; SpecificationError as of ``rows_of``."""
+    _check_apart(origins)
+    return TrainingRows.joined([origin.outline(split) for origin in origins])
+
+
+def _check_apart(origins: Sequence[Origin]) -> None:
     corpora = [origin for origin in origins if isinstance(origin, _CorpusOrigin)]
     if len(corpora) > 1:
         from ecgtwin.store.reader import check_archives_differ
 
         check_archives_differ([(origin.url, origin.description) for origin in corpora])
-    return TrainingRows.joined([origin.rows(split, leads) for origin in origins])
 
 
 def text_encoder_for(urls: Sequence[str], spec: TextSpec) -> TextEncoder:

@@ -115,15 +115,16 @@ def _quickest_product_s(size: int, device: torch.device, precision: Precision) -
     _ = left[:8] @ left
     taken = []
     for _ in range(REPEATS):
-        _wait(device)
+        wait_for(device)
         begun = time.perf_counter()
         _ = left @ left
-        _wait(device)
+        wait_for(device)
         taken.append(time.perf_counter() - begun)
     return min(taken)
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done what it was asked."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

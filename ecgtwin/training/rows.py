@@ -88,11 +88,23 @@ class TrainingRows:
 
     @classmethod
     def _read_one(cls, corpus: "Corpus", split: str, leads: Sequence[str]) -> "TrainingRows":
-        positions = np.flatnonzero(np.asarray(corpus.column("split")) == split)
+        positions = _positions_of(corpus, split)
         samples = np.empty((len(positions), len(leads), corpus.layout.num_samples), np.float32)
         for start in range(0, len(positions), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             samples[block] = take_leads(corpus.samples_mv(positions[block]), leads)
+        return cls._of_positions(corpus, positions, samples)
+
+    @classmethod
+    def without_samples(cls, corpus: "Corpus", split: str) -> "TrainingRows":
+        """Read everything of ``split`` but the samples, of which there are none: (B, 0, 0)."""
+        positions = _positions_of(corpus, split)
+        return cls._of_positions(corpus, positions, np.empty((len(positions), 0, 0), np.float32))
+
+    @classmethod
+    def _of_positions(
+        cls, corpus: "Corpus", positions: NDArray[np.int64], samples: NDArray[np.float32]
+    ) -> "TrainingRows":
         columns = {
             name: corpus.column(name)
             for name in ("statements", "certainties", "heart_rate_bpm", "age_years", "sex")
@@ -134,6 +146,10 @@ class TrainingRows:
     def num_paired(self, spec: PairSpec) -> int:
         """Return how many persons have two recordings that may be a pair."""
         return self.sampler(spec, seed=0).num_persons
+
+
+def _positions_of(corpus: "Corpus", split: str) -> NDArray[np.int64]:
+    return np.flatnonzero(np.asarray(corpus.column("split")) == split)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[St
     that is not finished. Raises SpecificationError when the corpus has too
     few patients for a stage.
     """
-    _check_rows(inputs.train_rows, inputs.recipe.pairs)
+    check_rows(inputs.train_rows, inputs.recipe.pairs)
     results: list[StageResult] = []
     for name in stages:
         results.append(_run(name, inputs))
@@ -105,7 +105,8 @@ def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[St
     return results
 
 
-def _check_rows(rows: TrainingRows, pairs: PairSpec) -> None:
+def check_rows(rows: TrainingRows, pairs: PairSpec) -> None:
+    """Raise SpecificationError where no person has two recordings that may be a pair."""
     if not rows.num_paired(pairs):
         allowed = "" if pairs == PairSpec() else f" that {pairs} allows in a pair"
         raise SpecificationError(
@@ -182,7 +183,7 @@ def _facts(
     name: str, inputs: StageInputs, prepared: _Prepared, engine: Engine, cost: SampleCost
 ) -> tuple[RunFacts, str]:
     """Return what a run is made from and costs, and where the peak comes from."""
-    provenance = {**inputs.facts, **_recipe_facts(name, prepared.spec, inputs.recipe)}
+    provenance = {**inputs.facts, **recipe_facts(name, prepared.spec, inputs.recipe)}
     makes_vectors_twice = prepared.gradient_step is not mean_step and len(engine.parts) > 1
     flops = cost.flops(forwards=2 if makes_vectors_twice else 1)
     by_convolution = cost.convolution_share > 0.5
@@ -213,7 +214,7 @@ def _on_panel(
     return panels_of(name, engine, likenesses, inputs.show_panel, rate_hz=rate_hz)
 
 
-def _recipe_facts(stage: str, spec: TrainingSpec, recipe: Recipe) -> dict[str, str | None]:
+def recipe_facts(stage: str, spec: TrainingSpec, recipe: Recipe) -> dict[str, str | None]:
     """Return what a checkpoint says of the recipe; usual pairs are not mentioned."""
     usual = stage == "vae" or recipe.pairs == PairSpec()
     return {"recipe": spec.recipe_digest(), "pairs": None if usual else recipe.pairs.digest()}

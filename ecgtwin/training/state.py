@@ -134,6 +134,14 @@ def read_checkpoint(url: str | Path) -> tuple[TrainingState, int, dict[str, obje
     return state, int(record["step"]), dict(record["facts"])
 
 
+def read_facts(url: str) -> tuple[int, dict[str, object]]:
+    """Return the steps done and the facts of a whole checkpoint, its tensors unread."""
+    record = _record(url)
+    if record is None:
+        raise CheckpointError(f"{url}: is not a whole checkpoint")
+    return int(record["step"]), dict(record["facts"])
+
+
 def replace_tensors(url: str, tensors: Tensors, notes: Mapping[str, object]) -> None:
     """Write ``tensors`` with ``notes`` to one file, which is the old or the new one, never half."""
     from safetensors.torch import save

@@ -88,26 +88,25 @@ def test_counting_leaves_the_objective_and_the_generators_alone():
     before = {name: tensor.clone() for name, tensor in toy.state_dict().items()}
     random = torch.get_rng_state()
     cost_of(toy, batch_at(0))
-    kept_bytes_of(toy, lambda part: batch_at(0, part), in_bf16=True)
+    kept_bytes_of(toy, batch_at(0), in_bf16=True)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, before[name]) for name, tensor in toy.state_dict().items())
     assert all(parameter.grad is None for parameter in toy.parameters())
     assert [item.requires_grad for item in toy.frozen.parameters()] == [False, False]
 
 
-def wide_rows(part):
-    return {"x": torch.ones(part.stop, WIDE)}
+WIDE_ROWS = {"x": torch.ones(ROWS, WIDE)}
 
 
 @pytest.mark.parametrize(("in_bf16", "num_bytes"), [(False, 4), (True, 2)])
 def test_a_layer_keeps_its_input_and_the_square_its_own(in_bf16, num_bytes):
     layer = Lone(nn.Linear(WIDE, NARROW, bias=False))
-    kept = kept_bytes_of(layer, wide_rows, in_bf16=in_bf16)
+    kept = kept_bytes_of(layer, WIDE_ROWS, in_bf16=in_bf16)
     assert (kept.per_pass, kept.per_sample) == (0, num_bytes * (WIDE + NARROW))
 
 
 def test_weights_count_only_where_a_pass_keeps_a_copy_of_them():
     """In bf16 the second layer's is needed for the gradient of its input."""
-    full, cast = (kept_bytes_of(Two(), wide_rows, in_bf16=flag).per_pass for flag in (False, True))
+    full, cast = (kept_bytes_of(Two(), WIDE_ROWS, in_bf16=flag).per_pass for flag in (False, True))
     assert full == 0
     assert cast >= 2 * WIDE * NARROW
