@@ -75,6 +75,10 @@ def alone(folder):
         }
         by_deepspeed.close()
     result["bf16"] = bf16()
+    result["offload"] = {
+        f"zero{stage}": offloaded(stage, what)
+        for stage, what in ((1, "optimizer"), (2, "optimizer"), (3, "optimizer_and_parameters"))
+    }
     result["from_ranks"] = {
         f"zero{written}-to-{read}": continued(folder, written, read)
         for written, read in ((0, 1), (1, 0), (2, 3), (3, 0))
@@ -121,6 +125,21 @@ def bf16():
     difference = largest_difference(by_deepspeed.state(), by_torch.state())
     by_deepspeed.close()
     return {"dtypes": sorted(dtypes), "difference": difference}
+
+
+def offloaded(stage, what):
+    """Five steps with the master weights in the memory of the CPU, then on from their state."""
+    spec = spec_of(stage, offload=what)
+    by_torch = TorchEngine(Toy(), SPEC, device=torch.device("cpu"))
+    engine = DeepSpeedEngine(Toy(), spec)
+    run_steps(by_torch, 0, 3)
+    run_steps(engine, 0, 3)
+    engine.load_state(engine.state())
+    run_steps(by_torch, 3, 5)
+    run_steps(engine, 3, 5)
+    difference = largest_difference(engine.state(), by_torch.state())
+    engine.close()
+    return difference
 
 
 def continued(folder, written, read):

@@ -113,6 +113,11 @@ def test_bf16_keeps_fp32_weights_and_is_near_torch(alone):
     assert alone["bf16"]["difference"] < 1e-5
 
 
+@pytest.mark.parametrize("stage", ["zero1", "zero2", "zero3"])
+def test_offloaded_to_the_cpu_equals_torch(alone, stage):
+    assert alone["offload"][stage] < 1e-5
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 class TestTwoRanks:
     def test_equal_one_process_with_the_same_global_batch(self, ranks, by_torch, stage):
