@@ -12,6 +12,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
@@ -217,7 +218,12 @@ def _on_panel(
 def recipe_facts(stage: str, spec: TrainingSpec, recipe: Recipe) -> dict[str, str | None]:
     """Return what a checkpoint says of the recipe; usual pairs are not mentioned."""
     usual = stage == "vae" or recipe.pairs == PairSpec()
-    return {"recipe": spec.recipe_digest(), "pairs": None if usual else recipe.pairs.digest()}
+    objective = getattr(recipe, stage).model_dump(mode="json", exclude={"training"})
+    return {
+        "recipe": spec.recipe_digest(),
+        "objective": digest_of(objective),
+        "pairs": None if usual else recipe.pairs.digest(),
+    }
 
 
 def _deadline_step(folder: str) -> int | None:

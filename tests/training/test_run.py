@@ -17,9 +17,11 @@ from ecgtwin.sources.ingest import ingest
 from ecgtwin.sources.simulated import SimulatedSource
 from ecgtwin.spec.ingest import IngestSpec
 from ecgtwin.spec.recipe import STAGES, load_recipe
+from ecgtwin.store.objects import delete_object
 from ecgtwin.store.reader import Corpus
 from ecgtwin.training.rows import TrainingRows
 from ecgtwin.training.run import TrainingJob, run_training
+from ecgtwin.training.state import latest_checkpoint, read_checkpoint
 from ecgtwin.twin.checkpoint import untrained_networks
 from ecgtwin.twin.derived_values import encode_corpus, plan_encoding
 from ecgtwin.twin.twin import EcgTwin
@@ -133,6 +135,51 @@ def test_a_run_ended_by_sigterm_begins_no_other_stage_and_goes_on_to_the_same_tw
     assert not Path(again.out).exists()
     run_training(again, rank=0)
     assert EcgTwin.load(again.out).digest == EcgTwin.load(job.out).digest
+
+
+@pytest.mark.s3
+def test_checkpoints_on_s3_are_gone_on_from(job, results, s3_url, tmp_path):
+    """The log is of this machine; what a run goes on from, and what it selected, is not."""
+    there = replace(
+        job,
+        out=str(tmp_path / "twin"),
+        folder=tmp_path / "first machine",
+        checkpoints=f"{s3_url}/training",
+        minutes=1e-9,  # a step of each stage
+    )
+    assert [one.summary.step for one in run_training(there, rank=0)] == [1, 1, 1]
+    assert not list((tmp_path / "first machine").rglob("step-*"))
+    for stage in STAGES:  # as if the deadline had not been its end
+        delete_object(f"{s3_url}/training/{stage}/deadline.json")
+    again = replace(
+        there, out=str(tmp_path / "again"), folder=tmp_path / "second machine", minutes=None
+    )
+    run_training(again, rank=0)
+    for stage in STAGES:
+        url, straight = (
+            latest_checkpoint(place) for place in (f"{s3_url}/training/{stage}", job.folder / stage)
+        )
+        assert url.startswith("s3://")
+        ours, theirs = read_checkpoint(url)[0].files(), read_checkpoint(straight)[0].files()
+        if stage == "vae":  # the others learn from what was selected, and had other choices
+            assert ours.keys() == theirs.keys()
+            assert all(
+                torch.equal(ours[kind][name], theirs[kind][name])
+                for kind in ours
+                for name in ours[kind]
+            )
+
+
+def test_another_weight_in_the_loss_is_another_recipe(job, results, tmp_path):
+    heavier = job.recipe.vae.model_copy(update={"kl_weight": 0.5})
+    other = replace(
+        job,
+        recipe=job.recipe.model_copy(update={"vae": heavier}),
+        out=str(tmp_path / "twin"),
+        folder=job.folder,
+    )
+    with pytest.raises(CheckpointError, match="was made with objective"):
+        run_training(other, rank=0)
 
 
 def test_another_recipe_does_not_go_on_from_this_folder(job, results):
