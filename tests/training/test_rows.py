@@ -175,11 +175,11 @@ def test_a_machine_without_zarr_or_pyarrow_trains_from_a_pack(any_pack, tmp_path
     code = f"""
 import sys
 absent = ('zarr pyarrow ray deepspeed wfdb s3fs fsspec botocore aiobotocore pandas xarray tqdm '
-          'matplotlib transformers huggingface_hub')
+          'matplotlib transformers huggingface_hub tensorboard PIL')
 sys.modules.update(dict.fromkeys(absent.split()))
 from ecgtwin.cli import main
-sys.exit(main(['train', {write_recipe(tmp_path)!r}, '--corpus', {any_pack!r}, '--engine', 'torch',
-               '--out', 'twin', '--folder', 'training']))
+sys.exit(main(['train', 'all', {write_recipe(tmp_path)!r}, '--corpus', {any_pack!r},
+               '--engine', 'torch', '--out', 'twin', '--folder', 'training']))
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
