@@ -7,7 +7,7 @@ EcgTwinError
 ├── CheckpointError         a checkpoint is missing, damaged or of another kind
 ├── EncoderError            a text encoder cannot be had: no library, no weights, other weights
 │   └── EncoderMismatchError  it is not the one that the networks were trained with
-├── TrainingError           a training diverged
+├── TrainingError           a training diverged, or its checkpoint could not be written
 ├── StoreError              an object store refused or cannot be reached
 │   ├── CommitConflictError other bytes stand where an object was to be committed
 │   └── DamageError         an object is there, but is not what its record says
@@ -53,7 +53,7 @@ class EncoderMismatchError(EncoderError):
 
 
 class TrainingError(EcgTwinError):
-    """A training diverged: its loss or its gradients are no longer numbers."""
+    """A training diverged, so that its loss is no number, or could not write its checkpoint."""
 
 
 class StoreError(EcgTwinError):

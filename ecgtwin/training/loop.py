@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ecgtwin.errors import CheckpointError, StoreError, TrainingError
+from ecgtwin.errors import CheckpointError, DamageError, StoreError, TrainingError
 from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.training.data import Batches
 from ecgtwin.training.engine import Engine
@@ -47,7 +47,7 @@ def resume(
     for url in reversed(checkpoints(folder)):
         try:
             state, step, stored = read_checkpoint(url)
-        except CheckpointError as error:
+        except DamageError as error:
             report({"damaged_checkpoint": str(error)})
             continue
         check_provenance(url, stored, facts.provenance)

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ecgtwin.errors import CheckpointError
+from ecgtwin.errors import CheckpointError, DamageError
 from ecgtwin.store.objects import (
     delete_object,
     is_s3,
@@ -109,7 +109,11 @@ def latest_checkpoint(folder: str | Path) -> str | None:
 
 
 def read_checkpoint(url: str | Path) -> tuple[TrainingState, int, dict[str, object]]:
-    """Return the state, the steps done and the facts; CheckpointError if a byte has changed."""
+    """Return the state, the steps done and the facts.
+
+    DamageError if a byte of a tensor has changed, CheckpointError if it is not whole or of another
+    format.
+    """
     from safetensors.torch import load
 
     url = str(url)
@@ -127,7 +131,7 @@ def read_checkpoint(url: str | Path) -> tuple[TrainingState, int, dict[str, obje
         except FileNotFoundError:
             data = b""
         if _digest(data) != written["digest"]:
-            raise CheckpointError(f"{url}: {name} is damaged; resume from an older checkpoint")
+            raise DamageError(f"{url}: {name} is damaged; resume from an older checkpoint")
         files[name.removesuffix(".safetensors")] = load(data)
     averages = {name: files.pop(name) for name in record["averages"]}
     state = TrainingState(**files, averages=averages, num_updates=int(record["num_updates"]))

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from ecgtwin.errors import CheckpointError, StoreError
+from ecgtwin.errors import CheckpointError, DamageError, StoreError
 from ecgtwin.store.objects import (
     delete_object,
     join,
@@ -87,7 +87,7 @@ def test_a_changed_byte_is_found_and_an_older_one_resumed(folder, engine):
     data = bytearray(read_object(place))
     data[-3] ^= 1
     replace_object(place, bytes(data))
-    with pytest.raises(CheckpointError, match=r"ema_0.5.safetensors is damaged"):
+    with pytest.raises(DamageError, match=r"ema_0.5.safetensors is damaged"):
         read_checkpoint(join(folder, "step-00000002"))
     lines = []
     fresh = TorchEngine(Toy(), SPEC, device=torch.device("cpu"))
@@ -148,5 +148,7 @@ def test_another_format_is_said(tmp_path, engine):
     record.write_text(record.read_text().replace('"format": 2', '"format": 1'))
     with pytest.raises(CheckpointError, match="has format 1"):
         read_checkpoint(url)
+    with pytest.raises(CheckpointError, match="has format 1"):  # not begun again over it
+        resume(engine, tmp_path, facts=RunFacts())
     shutil.rmtree(local_path(url))
     assert latest_checkpoint(tmp_path) is None
