@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from ecgtwin.training.cost import cost_of, kept_bytes_of
+from tests.training.objectives_at_hand import prepared
 from tests.training.toy import Toy, batch_at
 
 ROWS, WIDE, NARROW, LONG, KERNEL = 3, 8, 6, 16, 3
@@ -81,6 +82,15 @@ def test_a_frozen_layer_has_no_gradient_of_its_weights():
     one = 2 * WIDE * NARROW
     cost = cost_of(model, {"x": torch.ones(ROWS, WIDE)})
     assert (cost.forward_flops, cost.backward_flops) == (2 * one, one)
+
+
+def test_what_is_computed_again_to_save_memory_does_not_count():
+    objective, batches, _ = prepared("denoiser")
+    batch = batches(0, slice(0, 2))
+    plain = cost_of(objective, batch)
+    objective.network.activation_checkpointing = True
+    assert cost_of(objective, batch) == plain
+    assert objective.network.activation_checkpointing
 
 
 def test_counting_leaves_the_objective_and_the_generators_alone():
