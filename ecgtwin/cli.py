@@ -13,6 +13,7 @@ from ecgtwin.commands.edit import add_edit
 from ecgtwin.commands.import_weights import add_import_weights
 from ecgtwin.commands.ingest import add_ingest
 from ecgtwin.commands.train import add_train
+from ecgtwin.commands.training_options import add_job_options, add_ray_options
 from ecgtwin.errors import EcgTwinError, SpecificationError
 
 if TYPE_CHECKING:
@@ -196,15 +197,26 @@ def _add_submit(commands: "Commands") -> None:
     actions = submit.add_subparsers(metavar="ACTION", required=True)
     generate = actions.add_parser("generate", help="make, or finish, a cohort on the cluster")
     generate.add_argument("spec", help="a cohort specification (YAML)")
-    generate.add_argument("--address", required=True, help="of the cluster: http://host:8265")
-    generate.add_argument("--no-wait", action="store_true", help="do not follow the log")
     generate.set_defaults(run=_submit_generate)
+    train = actions.add_parser("train", help="train the networks on the cluster")
+    add_job_options(train)
+    add_ray_options(train)
+    train.set_defaults(run=_submit_train)
+    for action in (generate, train):
+        action.add_argument("--address", required=True, help="of the cluster: http://host:8265")
+        action.add_argument("--no-wait", action="store_true", help="do not follow the log")
 
 
 def _submit_generate(arguments: argparse.Namespace) -> int:
     from ray_jobs.submit import submit_generate
 
     return submit_generate(arguments.spec, address=arguments.address, follow=not arguments.no_wait)
+
+
+def _submit_train(arguments: argparse.Namespace) -> int:
+    from ray_jobs.submit import submit_train
+
+    return submit_train(arguments, address=arguments.address, follow=not arguments.no_wait)
 
 
 def _add_cohort(commands: "Commands") -> None:

@@ -1,20 +1,26 @@
 """Hand a job to a running Ray cluster through its Jobs API, and follow its log."""
 
+import argparse
 import asyncio
 import shlex
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from ecgtwin.commands.training_options import job_of, ray_words_of, words_of
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.spec.recipe import is_built_in
 from ecgtwin.store.objects import is_s3
+from ecgtwin.training.run import TrainingJob
 from ecgtwin.twin.checkpoint import SHIPPED
 
 _SPEC_NAME = "cohort.yaml"
+_RECIPE_NAME = "recipe.yaml"
 _MISTAKE = 2
 _POLL_S = 1.0
 
@@ -29,19 +35,37 @@ def submit_generate(
     specification that cannot work there, and where no cluster answers.
     """
     check_reachable(CohortSpec.from_yaml(spec_path), str(spec_path))
-    client = _connect(address)
     words = ["python", "-m", "ray_jobs.generate", _SPEC_NAME]
     if gpus_per_worker:
         words += ["--gpus-per-worker", str(gpus_per_worker)]
+    return _submit(words, {_SPEC_NAME: Path(spec_path)}, address=address, follow=follow)
+
+
+def submit_train(arguments: argparse.Namespace, *, address: str, follow: bool = True) -> int:
+    """Submit a training; return the job's exit code, or 0 at once if not followed.
+
+    ``arguments`` are those of ``add_job_options`` and ``add_ray_options``. A recipe file travels
+    with the job; what else they name must be reachable from the cluster. Raises SpecificationError
+    for what cannot work there, and where no cluster answers.
+    """
+    check_job_reachable(job_of(arguments))
+    files = {} if is_built_in(arguments.recipe) else {_RECIPE_NAME: Path(arguments.recipe)}
+    job_words = words_of(arguments, recipe=next(iter(files), None))
+    words = ["python", "-m", "ray_jobs.train", *job_words, *ray_words_of(arguments)]
+    return _submit(words, files, address=address, follow=follow)
+
+
+def _submit(words: Sequence[str], files: Mapping[str, Path], *, address: str, follow: bool) -> int:
+    """Submit a command that finds ``files`` under these names in the folder it runs in."""
+    client = _connect(address)
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copyfile(spec_path, Path(folder) / _SPEC_NAME)
+        for name, path in files.items():
+            shutil.copyfile(path, Path(folder) / name)
         job_id = client.submit_job(
             entrypoint=shlex.join(words), runtime_env={"working_dir": folder}
         )
     print(f"job {job_id} is submitted to {address}", flush=True)
-    if not follow:
-        return 0
-    return _follow(client, job_id)
+    return _follow(client, job_id) if follow else 0
 
 
 def _connect(address: str) -> JobSubmissionClient:
@@ -61,11 +85,27 @@ def check_reachable(spec: CohortSpec, origin: str) -> None:
     if spec.checkpoint not in SHIPPED:
         urls["checkpoint"] = spec.checkpoint
     for name, url in urls.items():
-        if not is_s3(url) and not url.startswith(("/", "file:")):
-            raise SpecificationError(
-                f"{origin}: {name}: {url!r} is relative, and a job runs in a folder of its own; "
-                "give an s3:// URL, or an absolute path that all machines of the cluster share"
-            )
+        _check_absolute(f"{origin}: {name}:", url)
+
+
+def check_job_reachable(job: TrainingJob) -> None:
+    """Raise SpecificationError for a place of a training that means another one elsewhere."""
+    for url in job.corpora:
+        _check_absolute("--corpus", url)
+    for name, place in (("--out", job.out), ("--checkpoints", job.checkpoints)):
+        if place is not None:
+            _check_absolute(name, place)
+    if job.start_from is not None and job.start_from not in SHIPPED:
+        _check_absolute("--start-from", job.start_from)
+    _check_absolute("--folder", str(job.folder))
+
+
+def _check_absolute(name: str, url: str) -> None:
+    if not is_s3(url) and not url.startswith(("/", "file:")):
+        raise SpecificationError(
+            f"{name} {url!r} is relative, and a job runs in a folder of its own; "
+            "give an s3:// URL, or an absolute path that all machines of the cluster share"
+        )
 
 
 def _follow(client: JobSubmissionClient, job_id: str) -> int:

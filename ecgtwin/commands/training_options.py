@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgtwin.arguments import Parser, positive_minutes
+from ecgtwin.arguments import Parser, natural_seed, positive_count, positive_minutes
 
 if TYPE_CHECKING:
     from ecgtwin.training.run import TrainingJob
@@ -15,6 +15,7 @@ STAGES = {
     "denoiser": ("denoiser",),
     "all": ("vae", "base_extractor", "denoiser"),
 }
+MAX_FAILURES = 3
 _ONCE = ("out", "folder", "start_from", "checkpoints", "engine", "minutes")
 
 
@@ -51,6 +52,20 @@ def add_job_options(parser: Parser) -> None:
     parser.add_argument("--half", action="store_true", help="store the weights as fp16")
 
 
+def add_ray_options(parser: Parser) -> None:
+    """Add how many workers of a Ray cluster train, on what, and how often they may be lost."""
+    parser.add_argument("--workers", type=positive_count, default=1, help="one rank each")
+    parser.add_argument(
+        "--gpus-per-worker", type=int, choices=(0, 1), default=0, help="0: on CPUs (default)"
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=natural_seed,
+        default=MAX_FAILURES,
+        help=f"how often lost workers or machines are replaced (default: {MAX_FAILURES})",
+    )
+
+
 def job_of(arguments: argparse.Namespace) -> "TrainingJob":
     """Return the job that the options say; SpecificationError for a recipe that is none."""
     from ecgtwin.spec.recipe import load_recipe
@@ -80,3 +95,9 @@ def words_of(arguments: argparse.Namespace, *, recipe: str | None = None) -> lis
         if value is not None:
             words.append(f"--{name.replace('_', '-')}={value}")
     return words + (["--half"] if arguments.half else [])
+
+
+def ray_words_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the words that say the same of the workers."""
+    names = ("workers", "gpus_per_worker", "max_failures")
+    return [f"--{name.replace('_', '-')}={getattr(arguments, name)}" for name in names]

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -104,10 +104,10 @@ def log_lines(folder: Path) -> list[dict[str, object]]:
     return [{name: line[name] for name in kept if name in line} for line in lines]
 
 
-def files(folder: Path) -> dict[str, bytes]:
+def files(folder: Path, stages: Sequence[str] = STAGES) -> dict[str, bytes]:
     """Return the final training checkpoints, the selected weights and the twin, byte by byte."""
     found = {}
-    for stage in STAGES:
+    for stage in stages:
         url = checkpoints(folder / "training" / stage)[-1]
         assert url.endswith(f"step-{NUM_STEPS:08d}"), url
         found |= {f"{stage}/{path.name}": path.read_bytes() for path in Path(url).iterdir()}
@@ -117,8 +117,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def check_same(folder: Path, other: Path) -> None:
+def check_same(folder: Path, other: Path, stages: Sequence[str] = STAGES) -> None:
     """Compare by name, so that a failure does not print megabytes."""
-    one, two = files(folder), files(other)
+    one, two = files(folder, stages), files(other, stages)
     assert sorted(one) == sorted(two)
     assert [name for name in one if one[name] != two[name]] == []
