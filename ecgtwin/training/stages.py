@@ -40,7 +40,7 @@ from ecgtwin.training.panels import (
 )
 from ecgtwin.training.peaks import peak_of_ranks
 from ecgtwin.training.rows import LatentRows, TrainingRows
-from ecgtwin.training.selection import Selection
+from ecgtwin.training.selection import Judge, Selection
 from ecgtwin.training.state import Tensors
 from ecgtwin.training.steps import GradientStep, contrastive_step, mean_step
 from ecgtwin.twin.encoding import latents_of
@@ -145,9 +145,7 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
         if start_step and start_step == _deadline_step(folder):
             spec = spec.model_copy(update={"num_steps": start_step})
         report(_first_line(start_step, spec, facts, peak_source, deadline))
-        judged = prepared.objective.to(engine.device)
-        judge = None if prepared.make_judge is None else prepared.make_judge(judged)
-        selection = Selection(engine, folder, judge=judge, report=report)
+        selection = Selection(engine, folder, judge=_judge(prepared, engine), report=report)
         selection.resume(start_step)
         summary = train(
             engine,
@@ -163,8 +161,7 @@ def _run(name: str, inputs: StageInputs) -> StageResult:
             on_panel=_on_panel(name, inputs, prepared, engine),
         )
         if summary.stopped == "deadline" and engine.rank == 0:
-            line = json.dumps({"step": summary.step}) + "\n"
-            replace_object(join(folder, DEADLINE), line.encode())
+            _note_deadline(folder, summary.step)
         weights = selection.weights()
     finally:
         engine.close()
@@ -224,6 +221,16 @@ def recipe_facts(stage: str, spec: TrainingSpec, recipe: Recipe) -> dict[str, st
         "objective": digest_of(objective),
         "pairs": None if usual else recipe.pairs.digest(),
     }
+
+
+def _judge(prepared: _Prepared, engine: Engine) -> Judge | None:
+    """Return what judges weights, on the engine's device."""
+    judged = prepared.objective.to(engine.device)
+    return None if prepared.make_judge is None else prepared.make_judge(judged)
+
+
+def _note_deadline(folder: str, step: int) -> None:
+    replace_object(join(folder, DEADLINE), (json.dumps({"step": step}) + "\n").encode())
 
 
 def _deadline_step(folder: str) -> int | None:
