@@ -22,7 +22,6 @@ from ecgtwin.training.engine import (
     adamw,
     bf16_passes,
     check_fits,
-    ema_weights_of,
     learning_rate_of,
     load_states,
     load_weights,
@@ -36,7 +35,13 @@ from ecgtwin.training.engine import (
     trainable,
     weights_of,
 )
-from ecgtwin.training.optimizer_state import follow, set_num_updates, start_states, state_keys
+from ecgtwin.training.optimizer_state import (
+    ema_name,
+    follow,
+    set_num_updates,
+    start_states,
+    state_keys,
+)
 from ecgtwin.training.state import Tensors, TrainingState
 
 LOOPBACK = ("127.", "localhost", "::1")
@@ -155,11 +160,13 @@ class DeepSpeedEngine:
 
     def ema_weights(self) -> dict[str, Tensors]:
         """See Engine."""
-        return ema_weights_of(self.state())
+        weights, held = self.weights(), self._held([ema_name(one) for one in self.spec.ema_decays])
+        return {name: weights | average for name, average in held.items()}
 
     def state(self) -> TrainingState:
         """See Engine. From ZeRO 1 on the ranks gather it from one another."""
-        return state_of(self.weights(), self._held(), self.spec, self.num_updates)
+        held = self._held(state_keys(self.spec))
+        return state_of(self.weights(), held, self.spec, self.num_updates)
 
     def load_state(self, state: TrainingState) -> None:
         """See Engine."""
@@ -192,16 +199,16 @@ class DeepSpeedEngine:
             return list(zero.single_partition_of_fp32_groups)
         return list(self.parameters.values())
 
-    def _held(self) -> dict[str, Tensors]:
+    def _held(self, keys: Sequence[str]) -> dict[str, Tensors]:
         if self.spec.zero_stage == 0:
-            return states_by_name(self._engine.optimizer, self.parameters, self.spec)
+            return states_by_name(self._engine.optimizer, self.parameters, keys)
         from deepspeed.utils import safe_get_full_optimizer_state
 
         return {
             key: {
                 name: to_cpu(safe_get_full_optimizer_state(one, key)) for name, one in self._named()
             }
-            for key in state_keys(self.spec)
+            for key in keys
         }
 
     def _load_parts(self, state: TrainingState) -> None:

@@ -172,11 +172,13 @@ class TorchEngine:
 
     def ema_weights(self) -> dict[str, Tensors]:
         """See Engine."""
-        return ema_weights_of(self.state())
+        keys = [ema_name(decay) for decay in self.spec.ema_decays]
+        weights, held = self.weights(), states_by_name(self.optimizer, self.parameters, keys)
+        return {name: weights | average for name, average in held.items()}
 
     def state(self) -> TrainingState:
         """See Engine."""
-        held = states_by_name(self.optimizer, self.parameters, self.spec)
+        held = states_by_name(self.optimizer, self.parameters, state_keys(self.spec))
         return state_of(self.weights(), held, self.spec, self.num_updates)
 
     def load_state(self, state: TrainingState) -> None:
@@ -278,12 +280,12 @@ def check_fits(
 
 
 def states_by_name(
-    optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], spec: TrainingSpec
+    optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], keys: Sequence[str]
 ) -> dict[str, Tensors]:
     """Return moments and averages by key and name, where parameters are the master weights."""
     return {
         key: {name: to_cpu(optimizer.state[item][key]) for name, item in parameters.items()}
-        for key in state_keys(spec)
+        for key in keys
     }
 
 
@@ -315,11 +317,6 @@ def tensors_by_key(state: TrainingState, spec: TrainingSpec) -> dict[str, Tensor
         for decay in spec.ema_decays
     }
     return {FIRST: state.adam_first, SECOND: state.adam_second, **averages}
-
-
-def ema_weights_of(state: TrainingState) -> dict[str, Tensors]:
-    """Return the weights of ``state`` with parameters from each of its averages."""
-    return {name: state.weights | average for name, average in state.averages.items()}
 
 
 def bf16_passes(device: torch.device, *, enabled: bool) -> torch.autocast | nullcontext[None]:

@@ -12,7 +12,6 @@ from ecgtwin.spec.training import TrainingSpec
 from ecgtwin.training.deepspeed_config import deepspeed_config
 
 FULL, HALF = 4, 2  # bytes of a number
-USUAL_BUCKET = 500_000_000  # elements, DeepSpeed's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,7 @@ def _bucket_elements(spec: TrainingSpec) -> int:
     if spec.zero_stage == 0:
         return 0
     zero = deepspeed_config(spec, micro_batch=1, accumulation=1)["zero_optimization"]
-    asked = zero.get("reduce_bucket_size", USUAL_BUCKET) if isinstance(zero, Mapping) else 0
-    return int(asked)
+    return int(zero["reduce_bucket_size"]) if isinstance(zero, Mapping) else 0
 
 
 def checkpoint_bytes(num_parameters: int, num_buffered: int, spec: TrainingSpec) -> int:

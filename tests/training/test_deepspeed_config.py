@@ -4,7 +4,9 @@ import pytest
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.training import TrainingSpec
-from ecgtwin.training.deepspeed_config import deepspeed_config
+from ecgtwin.training.deepspeed_config import BUCKET_ELEMENTS, deepspeed_config
+
+BUCKET = {"reduce_bucket_size": BUCKET_ELEMENTS}
 
 
 def config(**changes):
@@ -16,7 +18,8 @@ def test_what_follows_from_the_specification():
     assert derived["train_micro_batch_size_per_gpu"] == 4
     assert derived["gradient_accumulation_steps"] == 2
     assert derived["gradient_clipping"] == 0.5
-    assert derived["zero_optimization"] == {"stage": 2}
+    assert derived["zero_optimization"] == {"stage": 2, **BUCKET}
+    assert config()["zero_optimization"] == {"stage": 0}
     assert derived["torch_autocast"]["enabled"] is False
     assert config()["gradient_clipping"] == 0.0  # the engine clips
 
@@ -33,6 +36,7 @@ def test_offload():
     assert config(zero_stage=1, offload="optimizer")["zero_optimization"] == {
         "stage": 1,
         "offload_optimizer": {"device": "cpu"},
+        **BUCKET,
     }
     everything = config(zero_stage=3, offload="optimizer_and_parameters")["zero_optimization"]
     assert everything["offload_param"] == {"device": "cpu"}
@@ -41,7 +45,9 @@ def test_offload():
 def test_a_raw_dictionary_is_merged_in():
     raw = {"zero_optimization": {"stage": 2, "overlap_comm": True}, "wall_clock_breakdown": True}
     merged = config(zero_stage=2, deepspeed=raw)
-    assert merged["zero_optimization"] == {"stage": 2, "overlap_comm": True}
+    assert merged["zero_optimization"] == {"stage": 2, "overlap_comm": True, **BUCKET}
+    own = config(zero_stage=2, deepspeed={"zero_optimization": {"reduce_bucket_size": 7}})
+    assert own["zero_optimization"] == {"stage": 2, "reduce_bucket_size": 7}
     assert merged["wall_clock_breakdown"] is True
 
 

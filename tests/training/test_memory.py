@@ -3,6 +3,7 @@
 import pytest
 
 from ecgtwin.spec.training import TrainingSpec
+from ecgtwin.training.deepspeed_config import BUCKET_ELEMENTS
 from ecgtwin.training.memory import checkpoint_bytes, state_memory
 
 NUM, MB = 10_000_000, 1e6
@@ -51,14 +52,14 @@ def test_offloading_moves_bytes_to_the_host_and_adds_none():
         assert moved.device_bytes + moved.host_bytes == plain.device_bytes
 
 
-def test_deepspeeds_own_bucket_is_counted_where_no_other_is_asked_for():
+def test_the_bucket_is_counted_where_no_other_is_asked_for():
     (size,) = {
         state_memory(NUM, TrainingSpec(zero_stage=stage), world_size=1).device[
             "bucket of gradients"
         ]
         for stage in (1, 2, 3)
     }
-    assert size == 4 * 500_000_000
+    assert size == 4 * BUCKET_ELEMENTS
 
 
 def test_a_checkpoint_is_whole_and_fp32_whatever_the_stage():
