@@ -45,6 +45,8 @@ class BaseExtractorRecipe(Spec):
     training: KeepsActivations
     condition_dropout: float = Field(default=0.15, ge=0, le=1)
     max_scale: float = Field(default=50.0, gt=1)  # 1 / temperature is clamped to this
+    # Of what ridge regression reads of the state off the vectors of a batch; see training.leak.
+    leak_weight: float = Field(default=0.0, ge=0)
 
 
 class DenoiserRecipe(Spec):

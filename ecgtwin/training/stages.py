@@ -284,7 +284,7 @@ def _base_extractor(inputs: StageInputs) -> _Prepared:
         make_judge = retrieval_judge(held_out, pairs, seed=spec.seed + 1)
     objective = BaseExtractorObjective(twin.base_extractor.requires_grad_(True), recipe)
     training = PairBatches(rows, recipe, seed=spec.seed, total=spec.batch_size, pairs=pairs)
-    gradient_step = contrastive_step(recipe.max_scale)
+    gradient_step = contrastive_step(recipe.max_scale, leak_weight=recipe.leak_weight)
     return _Prepared(objective, spec, training, gradient_step, make_judge, None)
 
 

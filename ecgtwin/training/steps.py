@@ -6,14 +6,17 @@ Axes: N pair of the global batch, B pair of a micro-batch, W width.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from ecgtwin.training.contrastive import Contrast, contrast
 from ecgtwin.training.engine import Batch, Engine
+from ecgtwin.training.leak import leak_and_gradient, state_features
 
 BatchOf = Callable[[slice], Batch]  # of the step's rows
 GradientStep = Callable[[Engine, BatchOf, int, int], dict[str, Tensor]]
@@ -33,57 +36,88 @@ def mean_step(engine: Engine, batch_of: BatchOf, seed: int, step: int) -> dict[s
     return {name: torch.stack([one[name].float() for one in kept]).mean() for name in kept[0]}
 
 
-def contrastive_step(max_scale: float) -> GradientStep:
+def contrastive_step(max_scale: float, *, leak_weight: float = 0.0) -> GradientStep:
     """Return the step of a BaseExtractorObjective, whose negatives are all of the global batch.
 
     Where a rank has one micro-batch its vectors are made once. Otherwise they are made without
     gradients, and once more, micro-batch by micro-batch, with the gradient of the contrast.
+    ``leak_weight`` adds what a linear map reads of the state off the vectors (``training.leak``).
     """
 
     def gradient_step(engine: Engine, batch_of: BatchOf, seed: int, step: int) -> dict[str, Tensor]:
-        def vectors(part: slice) -> tuple[dict[str, Tensor], Tensor]:
+        def vectors(part: slice) -> _Vectors:
             batch = batch_of(part)
             with _generator_of(engine.device, seed, step, part):
-                return engine.loss(batch), batch["person_B"]
+                return _Vectors.of(engine.loss(batch), batch, with_states=leak_weight > 0)
 
-        if len(engine.parts) == 1:
-            made, person_B = vectors(engine.parts[0])
-            found = _contrast(engine, [made], [person_B], max_scale)
-            engine.backward(_surrogate(engine, made, found, slice(None)))
-        else:
-            with torch.no_grad():
-                passes = [vectors(part) for part in engine.parts]
-            found = _contrast(
-                engine, [made for made, _ in passes], [person for _, person in passes], max_scale
-            )
-            first_row = engine.parts[0].start
-            for part in engine.parts:
-                own = slice(part.start - first_row, part.stop - first_row)
-                engine.backward(_surrogate(engine, vectors(part)[0], found, own))
-        return {"loss": found.loss, "recall_at_1": found.recall_at_1, "scale": found.scale}
+        first_row = engine.parts[0].start
+        is_alone = len(engine.parts) == 1
+        with nullcontext() if is_alone else torch.no_grad():
+            passes = [vectors(part) for part in engine.parts]
+        found, outputs = _contrast(engine, passes, max_scale, leak_weight)
+        for part in engine.parts:
+            own = slice(part.start - first_row, part.stop - first_row)
+            made = passes[0] if is_alone else vectors(part)
+            engine.backward(_surrogate(engine, made.outputs, found, own))
+        return outputs
 
     return gradient_step
 
 
+class _Vectors(NamedTuple):
+    """What one micro-batch comes to; the states of both members where they are asked for."""
+
+    outputs: dict[str, Tensor]
+    person_B: Tensor
+    states: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, outputs: dict[str, Tensor], batch: Batch, *, with_states: bool) -> Self:
+        members = ("reference_", "target_") if with_states else ()
+        return cls(
+            outputs, batch["person_B"], tuple(state_features(batch, member) for member in members)
+        )
+
+
+@torch.no_grad()
 def _contrast(
-    engine: Engine, made: list[dict[str, Tensor]], persons: list[Tensor], max_scale: float
-) -> Contrast:
-    share = slice(engine.parts[0].start, engine.parts[-1].stop)
+    engine: Engine, passes: Sequence[_Vectors], max_scale: float, leak_weight: float
+) -> tuple[Contrast, dict[str, Tensor]]:
+    """Return the contrast of all ranks' vectors, with the leak's gradient; what to report."""
+
+    def gathered(rows: Sequence[Tensor]) -> Tensor:
+        return engine.gather(torch.cat([one.detach().to(engine.device) for one in rows]))
+
+    own = slice(engine.parts[0].start, engine.parts[-1].stop)
     first_NW, second_NW = (
-        engine.gather(torch.cat([one[name].detach() for one in made]))
-        for name in ("first_BW", "second_BW")
+        gathered([one.outputs[name] for one in passes]) for name in ("first_BW", "second_BW")
     )
-    person_N = engine.gather(torch.cat(persons).to(engine.device))
-    log_scale = made[0]["log_scale"].detach()
-    return contrast(
+    found = contrast(
         first_NW,
         second_NW,
-        person_N,
-        log_scale,
+        gathered([one.person_B for one in passes]),
+        passes[0].outputs["log_scale"].detach(),
         max_scale=max_scale,
-        own=share,
+        own=own,
         gather=engine.gather,
     )
+    outputs = {"recall_at_1": found.recall_at_1, "scale": found.scale}
+    if leak_weight:
+        first_NK, second_NK = (
+            gathered([one.states[member] for one in passes]) for member in (0, 1)
+        )
+        leak, pulls = leak_and_gradient(
+            torch.cat([first_NW, second_NW]), torch.cat([first_NK, second_NK])
+        )
+        first_pulls, second_pulls = (leak_weight * pull[own] for pull in pulls.chunk(2))
+        found = replace(
+            found,
+            loss=found.loss + leak_weight * leak,
+            first_gradient_QW=found.first_gradient_QW + first_pulls,
+            second_gradient_QW=found.second_gradient_QW + second_pulls,
+        )
+        outputs["leak"] = leak
+    return found, {"loss": found.loss, **outputs}
 
 
 def _surrogate(engine: Engine, made: dict[str, Tensor], found: Contrast, own: slice) -> Tensor:
