@@ -1,4 +1,4 @@
-"""Start the ranks of this machine through torch's elastic agent, which torchrun is made of."""
+"""Start the ranks of this machine through torch's elastic agent, which is what torchrun runs."""
 
 import ctypes
 import logging
@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from ecgtwin.errors import SpecificationError
@@ -16,13 +17,14 @@ _log = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
 _MEETING_S = 900
+_PARTING_S = 60  # until the ranks of all machines have ended
 _INHERITED = {
     "OMP_NUM_THREADS": "1",
-    # Of a step and its checkpoint. Whoever sends SIGTERM has a limit of his own, and SIGKILL.
-    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "3600",
+    # SIGTERM is ours: the agent would kill the ranks half a minute later.
+    "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT",
 }
 _AGENT = "torch.distributed.elastic"
-_AGENTS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -52,28 +54,24 @@ def launch_ranks(
     """
     from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
-    from torch.distributed.launcher.api import elastic_launch
 
     try:
-        with _default_signals(), _environment(_INHERITED), _quiet_agent():
-            launch = elastic_launch(_agents_settings(num_processes, machines), sys.executable)
-            launch("-m", "ecgtwin", *words)
+        with _signals_restored(), _environment(_INHERITED), _quiet_agent():
+            return _run_agent(_agent(num_processes, words, machines))
     except SignalException as ended:
         if ended.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
-        return 0 if ended.sigval == signal.SIGTERM else 128 + ended.sigval
-    except ChildFailedError as failed:
-        rank, failure = failed.get_first_failure()
-        return _exit_code(rank, failure.exitcode)
+        if ended.sigval == signal.SIGTERM:
+            _log.warning("ended by SIGTERM before a rank was started; the same command begins")
+            return 0
+        return 128 + int(ended.sigval)
     except (DistError, RendezvousError) as error:
         said = str(error).strip().partition("\n")[0]
         raise SpecificationError(
             f"--rendezvous {machines.rendezvous}: {machines.num_nodes} machines did not meet there "
             f"({said}); give an address and a free port of the first, which all of them can reach"
         ) from error
-    return 0
 
 
 def end_with_launcher() -> None:
@@ -85,44 +83,69 @@ def end_with_launcher() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
-def _agents_settings(num_processes: int, machines: Machines) -> Any:  # noqa: ANN401  (LaunchConfig)
+def _agent(num_processes: int, words: Sequence[str], machines: Machines) -> Any:  # noqa: ANN401
+    """Return torch's LocalElasticAgent for the ranks of this machine."""
+    from torch.distributed.elastic.agent.server.api import WorkerSpec
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-    from torch.distributed.launcher.api import LaunchConfig
+    from torch.distributed.elastic.rendezvous import RendezvousParameters
+    from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-    meeting: dict[str, Any] = {
-        "rdzv_backend": "c10d",
-        "rdzv_endpoint": f"{_LOOPBACK}:0",
-        "local_addr": _LOOPBACK,
-    }
+    backend, endpoint = "c10d", f"{_LOOPBACK}:0"
+    options: dict[str, Any] = {"local_addr": _LOOPBACK}
     if machines.num_nodes > 1:
-        meeting = {
-            "rdzv_backend": "static",
-            "rdzv_endpoint": machines.rendezvous,
-            "rdzv_configs": {"rank": machines.node_rank, "timeout": _MEETING_S},
-        }
-    return LaunchConfig(
-        min_nodes=machines.num_nodes,
-        max_nodes=machines.num_nodes,
-        nproc_per_node=num_processes,
-        run_id="ecgtwin",
-        max_restarts=0,
-        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
-        **meeting,
+        backend, endpoint = "static", machines.rendezvous or ""
+        options = {"rank": machines.node_rank, "timeout": _MEETING_S}
+    meeting = RendezvousParameters(
+        backend, endpoint, "ecgtwin", machines.num_nodes, machines.num_nodes, **options
     )
+    spec = WorkerSpec(
+        role="rank",
+        local_world_size=num_processes,
+        entrypoint=sys.executable,
+        args=("-m", "ecgtwin", *words),
+        rdzv_handler=get_rendezvous_handler(meeting),
+        max_restarts=0,
+        local_addr=options.get("local_addr"),
+    )
+    logs = DefaultLogsSpecs(log_dir=os.devnull)
+    return LocalElasticAgent(spec, logs, exit_barrier_timeout=_PARTING_S)
 
 
-def _exit_code(rank: int, code: int) -> int:
-    if code >= 0:
-        return code  # the rank has said why
-    _log.error("rank %d was killed by signal %d, the others were stopped", rank, -code)
-    return 128 - code
+def _run_agent(agent: Any) -> int:  # noqa: ANN401  (LocalElasticAgent)
+    """Run the ranks to their end, and pass on each SIGTERM; return the exit code."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    told_to_end = False
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        nonlocal told_to_end
+        told_to_end = True
+        started = [rank.id for rank in agent.get_worker_group().workers if rank.id is not None]
+        if not started:
+            raise SignalException("no rank is started yet", signal.SIGTERM)
+        for process in started:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    result = agent.run()
+    agent.get_worker_group().spec.rdzv_handler.shutdown()
+    if not result.is_failed():
+        return 0
+    rank, failure = min(result.failures.items(), key=lambda item: item[1].timestamp)
+    if failure.exitcode >= 0:
+        return int(failure.exitcode)  # the rank has said why
+    if told_to_end and failure.exitcode == -signal.SIGTERM:
+        return 0  # before it could note the signal
+    _log.error("rank %d was killed by signal %d, the others were stopped", rank, -failure.exitcode)
+    return 128 - int(failure.exitcode)
 
 
 @contextmanager
-def _default_signals() -> Iterator[None]:
-    """Let a SIGTERM end us until the agent can pass it on; put back what the agent changes."""
-    before = {number: signal.getsignal(number) for number in _AGENTS_SIGNALS}
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _signals_restored() -> Iterator[None]:
+    """Put back the handlers that are changed for the ranks."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
     finally:

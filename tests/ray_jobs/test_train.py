@@ -27,7 +27,7 @@ def test_a_submitted_training_goes_on_after_a_worker_is_killed(
         job = ["-m", "ecgtwin", "submit", "train", stage, str(recipe), *words, *where]
         process = cluster.start(job, log)
         try:
-            wait_until(lambda: len(log_lines(tmp_path)) >= START_LINES, log)
+            wait_until(lambda: len(log_lines(tmp_path)) >= START_LINES, process, log)
             (workers,) = cluster.train_workers()
             assert len(workers) == 2
             workers[-1].kill()
@@ -54,7 +54,7 @@ def test_a_lost_machine_is_replaced_by_another(
         words = job_words(corpus_to_train, tmp_path, stage="vae")
         process = cluster.start(["-m", "ray_jobs.train", *words, "--workers=2"], log)
         try:
-            wait_until(lambda: len(log_lines(tmp_path)) >= START_LINES, log)
+            wait_until(lambda: len(log_lines(tmp_path)) >= START_LINES, process, log)
             training = cluster.train_workers()
             assert sum(map(len, training)) == 2
             with_workers = [node for node, there in enumerate(training) if there]

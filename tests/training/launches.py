@@ -77,10 +77,11 @@ def free_port() -> int:
         return port
 
 
-def wait_until(holds: Callable[[], bool], log: Path) -> None:
-    """Wait; AssertionError with what was said where it takes too long."""
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait; AssertionError with what was said where it takes too long, or the process ends."""
     deadline = time.monotonic() + DEADLINE_S
     while not holds():
+        assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
 
