@@ -23,6 +23,7 @@ from ecgtwin.commands.training_options import (
 )
 from ecgtwin.errors import EcgTwinError, TrainingError
 from ecgtwin.executors.ray_cluster import connected
+from ecgtwin.plots.training_panel import drawing_of
 from ecgtwin.training.metrics import Line, silent
 from ecgtwin.training.run import TrainingJob, check_training, run_training
 from ecgtwin.training.stages import StageResult
@@ -93,7 +94,8 @@ def train_on_ray(
 
 def _train_rank(config: dict[str, TrainingJob]) -> list[StageResult]:
     rank = get_context().get_world_rank()
-    return run_training(config["job"], rank=rank, show=_say if rank == 0 else silent)
+    show = _say if rank == 0 else silent
+    return run_training(config["job"], rank=rank, show=show, draw_panel=drawing_of)
 
 
 def _loopback() -> dict[str, str]:

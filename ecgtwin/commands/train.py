@@ -117,7 +117,7 @@ def _train_here(job: "TrainingJob", sigterms: Sequence[int]) -> int:
     from ecgtwin.training.launch import end_with_launcher
     from ecgtwin.training.run import run_training
 
-    if _is_rank():
+    if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_launcher()
     rank = int(os.environ.get("RANK", "0"))
     try:
