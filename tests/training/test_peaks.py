@@ -45,8 +45,20 @@ def test_the_precision_of_products_follows_the_specification(precision, found):
     assert precision_of(spec, CPU, by_convolution=False) == found
 
 
-def test_on_a_gpu_fp32_means_tf32_where_it_is_switched_on():
-    """cuDNN has it on by default, products of matrices have not."""
+@pytest.fixture
+def switches():
+    """The two switches of TF32, set back afterwards: another test may have left them anyhow."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    yield matmul, cudnn
+    matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_on_a_gpu_fp32_means_tf32_where_it_is_switched_on(is_on, switches):
+    """cuDNN and products of matrices have switches of their own."""
+    matmul, cudnn = switches
+    matmul.allow_tf32, cudnn.allow_tf32 = not is_on, is_on
     cuda, spec = torch.device("cuda"), TrainingSpec()
-    assert precision_of(spec, cuda, by_convolution=True) == "tf32"
-    assert precision_of(spec, cuda, by_convolution=False) == "fp32"
+    found = [precision_of(spec, cuda, by_convolution=way) for way in (True, False)]
+    assert found == (["tf32", "fp32"] if is_on else ["fp32", "tf32"])
