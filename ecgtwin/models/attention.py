@@ -26,17 +26,37 @@ def _join(x_BHFE: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Attention among frames; ``rotary`` puts the position code on queries and keys."""
+    """Attention among frames; ``rotary`` puts the position code on queries and keys.
 
-    def __init__(self, width: int, num_heads: int, num_frames: int, *, rotary: bool = True) -> None:
+    With ``local_frames`` it is among the frames of each window of so many, which stand side by
+    side; a strip must then be of whole windows. Nothing else of a layer mixes frames, so windows
+    are the same wherever they stand and whatever stands beside them.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        num_frames: int,
+        *,
+        rotary: bool = True,
+        local_frames: int | None = None,
+    ) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.local_frames = num_heads, local_frames
         self.rotary = Rotary(period_angles(width // num_heads, num_frames)) if rotary else None
         self.to_qkv = nn.Linear(width, 3 * width)
         self.to_out = nn.Linear(width, width)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
         """Return (B, F, D)."""
+        if self.local_frames is None or x_BFD.shape[1] == self.local_frames:
+            return self._among(x_BFD)
+        batch, _, width = x_BFD.shape
+        windows = x_BFD.reshape(batch, -1, self.local_frames, width)
+        return self._among(windows.flatten(0, 1)).view_as(x_BFD)
+
+    def _among(self, x_BFD: Tensor) -> Tensor:
         query, key, value = (
             _split(part, self.num_heads) for part in self.to_qkv(x_BFD).chunk(3, dim=-1)
         )

@@ -38,7 +38,11 @@ class ExtractorLayer(nn.Module):
         num_norms = 4 if sizes.condition_pathway else 2
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_norms))
         self.self_attention = SelfAttention(
-            width, num_heads, num_frames, rotary=sizes.rotary == "queries_and_keys"
+            width,
+            num_heads,
+            num_frames,
+            rotary=sizes.rotary == "queries_and_keys",
+            local_frames=sizes.local_frames,
         )
         self.cross_attention = CrossAttention(width, num_heads) if sizes.condition_pathway else None
         self.feed_forward = feed_forward(width, sizes.feed_forward_ratio * width, activation)

@@ -79,9 +79,13 @@ class Rotary(nn.Module):
         self.register_buffer("sine_FE", angles.sin(), persistent=False)
 
     def forward(self, x_FE: Tensor) -> Tensor:
-        """Rotate the two halves of the last axis of (..., frame, width) by its frame's angles."""
+        """Rotate the two halves of the last axis of (..., frame, width) by its frame's angles.
+
+        A strip of fewer frames than there are angles has those of the first.
+        """
         first, second = x_FE.chunk(2, dim=-1)
-        cosine, sine = self.cosine_FE, self.sine_FE
+        frames = slice(x_FE.shape[-2])
+        cosine, sine = self.cosine_FE[frames], self.sine_FE[frames]
         return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
 
 

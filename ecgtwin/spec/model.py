@@ -102,6 +102,10 @@ class BaseExtractorSpec(Spec):
     no cross-attention. Without ``age_and_sex`` the pathway is told statements and rate alone: age
     and sex are of the person, and an extractor that is told them needs no ECG to tell most people
     apart.
+
+    With ``local_frames`` frames attend to those of their own window of so many: the base vector is
+    of the mean over windows, and an extractor trained on windows (``crop_frames`` of a recipe)
+    knows whole strips too.
     """
 
     width: int = 128
@@ -116,15 +120,18 @@ class BaseExtractorSpec(Spec):
     reference_mask: bool = False  # published fault: the 1/0 mask is *added* to attention logits
     condition_pathway: bool = True
     age_and_sex: bool = True  # published: told
+    local_frames: int | None = Field(default=None, ge=1)  # published: the whole strip
 
     @model_serializer(mode="wrap")
     def _as_before_the_switches(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave a switch out where it is on: digests of what was made before it stay."""
+        """Leave out what is as it was before it could be set: digests made then stay."""
+        before = {"condition_pathway": True, "age_and_sex": True, "local_frames": None}
         fields: dict[str, Any] = dump(self)
-        for switch in ("condition_pathway", "age_and_sex"):
-            if fields.get(switch):
-                del fields[switch]
-        return fields
+        return {
+            name: value
+            for name, value in fields.items()
+            if name not in before or value is not before[name]
+        }
 
     @model_validator(mode="after")
     def _pathway_is_there(self) -> "BaseExtractorSpec":
@@ -226,6 +233,16 @@ class TwinSpec(Spec):
     denoiser: AnyDenoiserSpec = DiTSpec()
     process: Process = FlowSpec()
     sampling: SamplingSpec = SamplingSpec()  # what a cohort is drawn with unless it says otherwise
+
+    @model_validator(mode="after")
+    def _strip_is_of_whole_windows(self) -> "TwinSpec":
+        window = self.base_extractor.local_frames
+        if window is not None and self.vae.num_frames % window:
+            raise ValueError(
+                f"base_extractor.local_frames {window} does not divide the {self.vae.num_frames} "
+                f"frames of a latent"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sampler_follows_process(self) -> "TwinSpec":

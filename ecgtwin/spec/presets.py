@@ -32,8 +32,9 @@ _TINY_ADAPTIVE_NORM = DiTSpec(
     num_layers=6, adax=AdaXSpec(cross_attention=False, gated_cross_attention=False)
 )
 _TINY_CROSS_ATTENTION = DiTSpec(adax=AdaXSpec(adaptive_norm=False))
-_TINY_NO_CONDITION = TINY.base_extractor.model_copy(update={"condition_pathway": False})
-_TINY_TOLD_STATE = TINY.base_extractor.model_copy(update={"age_and_sex": False})
+_LOCAL = TINY.base_extractor.model_copy(update={"local_frames": 16})  # 2.5 s: some beats
+_LOCAL_NO_CONDITION = _LOCAL.model_copy(update={"condition_pathway": False})
+_LOCAL_TOLD_STATE = _LOCAL.model_copy(update={"age_and_sex": False})
 SMALL = TwinSpec(
     preset="small",
     sampling_rate_hz=SAMPLING_RATE_HZ,
@@ -116,8 +117,9 @@ PRESETS = {
     spec.preset: spec
     for spec in (
         TINY,
-        _tiny_with("tiny-no-condition", base_extractor=_TINY_NO_CONDITION),
-        _tiny_with("tiny-told-state", base_extractor=_TINY_TOLD_STATE),
+        _tiny_with("tiny-local", base_extractor=_LOCAL),
+        _tiny_with("tiny-local-no-condition", base_extractor=_LOCAL_NO_CONDITION),
+        _tiny_with("tiny-local-told-state", base_extractor=_LOCAL_TOLD_STATE),
         _tiny_with("tiny-adaptive-norm", denoiser=_TINY_ADAPTIVE_NORM),
         _tiny_with("tiny-cross-attention", denoiser=_TINY_CROSS_ATTENTION),
         SMALL,

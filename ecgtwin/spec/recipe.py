@@ -47,6 +47,9 @@ class BaseExtractorRecipe(Spec):
     max_scale: float = Field(default=50.0, gt=1)  # 1 / temperature is clamped to this
     # Of what ridge regression reads of the state off the vectors of a batch; see training.leak.
     leak_weight: float = Field(default=0.0, ge=0)
+    # Each member of a pair is seen through so many frames of its latent, at random; None: all.
+    # What a person is must then show in every part of a strip, and a step costs less.
+    crop_frames: int | None = Field(default=None, ge=1)
 
 
 class DenoiserRecipe(Spec):

@@ -68,6 +68,14 @@ class VaeBatches:
         }
 
 
+def cropped(latent_BCF: Tensor, place_B: NDArray[np.float64], num_frames: int) -> Tensor:
+    """Return ``num_frames`` frames of each latent, from ``place_B`` in [0, 1) of all beginnings."""
+    batch, channels, all_frames = latent_BCF.shape
+    first_B = (place_B * (all_frames - num_frames + 1)).astype(np.int64)
+    frames_BF = torch.from_numpy(first_B[:, None] + np.arange(num_frames)).to(latent_BCF.device)
+    return latent_BCF.gather(2, frames_BF[:, None].expand(batch, channels, num_frames))
+
+
 def _condition_entries(prefix: str, conditions: ConditionBatch) -> Batch:
     return {f"{prefix}{key}": getattr(conditions, key) for key in CONDITION_KEYS}
 
@@ -92,14 +100,18 @@ class PairBatches:
     def __call__(self, step: int, part: slice) -> Batch:
         """Return rows ``part`` of ``step``."""
         reference, target, _ = self.pairs.pairs_at(step, self.total, part.start, part.stop)
-        (uniform,) = uniform_of_step(self.seed, step, self.total, num=1)
+        uniform = uniform_of_step(self.seed, step, self.total, num=3)[:, part]
         batch: Batch = {
             "person_B": self.person[reference],
-            "is_told_B": torch.from_numpy(uniform[part] >= self.recipe.condition_dropout),
+            "is_told_B": torch.from_numpy(uniform[0] >= self.recipe.condition_dropout),
         }
-        for prefix, chosen in (("reference_", reference), ("target_", target)):
+        members = (("reference_", reference), ("target_", target))
+        for (prefix, chosen), place_B in zip(members, uniform[1:], strict=True):
             rows = torch.from_numpy(chosen)
-            batch[f"{prefix}latent_BCF"] = self.rows.latents_BCF[rows]
+            latent_BCF = self.rows.latents_BCF[rows]
+            if self.recipe.crop_frames is not None:
+                latent_BCF = cropped(latent_BCF, place_B, self.recipe.crop_frames)
+            batch[f"{prefix}latent_BCF"] = latent_BCF
             batch |= _condition_entries(prefix, self.rows.conditions.take(rows))
         return batch
 

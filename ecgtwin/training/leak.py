@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ecgtwin.training.objectives import Batch
 
-RIDGE = 0.03  # of the vectors' mean variance
+RIDGE = 0.003  # of the vectors' mean variance
 LEAST_SHARE = 1e-3  # features that vary less, beside the one that varies most, are left out
 RATE_UNIT_BPM = 100.0
 

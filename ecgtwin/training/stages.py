@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import digest_of
+from ecgtwin.spec.model import TwinSpec
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
@@ -276,6 +277,7 @@ def _vae(inputs: StageInputs) -> _Prepared:
 def _base_extractor(inputs: StageInputs) -> _Prepared:
     recipe, pairs, twin = inputs.recipe.base_extractor, inputs.recipe.pairs, inputs.twin
     spec = recipe.training
+    _check_crop(recipe.crop_frames, twin.spec)
     rows = _encoded(inputs, "base_extractor")
     make_judge = None
     # one person has no strangers to be told from
@@ -286,6 +288,23 @@ def _base_extractor(inputs: StageInputs) -> _Prepared:
     training = PairBatches(rows, recipe, seed=spec.seed, total=spec.batch_size, pairs=pairs)
     gradient_step = contrastive_step(recipe.max_scale, leak_weight=recipe.leak_weight)
     return _Prepared(objective, spec, training, gradient_step, make_judge, None)
+
+
+def _check_crop(crop_frames: int | None, spec: TwinSpec) -> None:
+    """Raise SpecificationError unless a latent has windows of ``crop_frames``."""
+    if crop_frames is None:
+        return
+    num_frames, window = spec.vae.num_frames, spec.base_extractor.local_frames
+    if crop_frames > num_frames:
+        raise SpecificationError(
+            f"base_extractor.crop_frames: {crop_frames} is more than the {num_frames} frames of a "
+            f"latent of this twin"
+        )
+    if window is not None and crop_frames % window:
+        raise SpecificationError(
+            f"base_extractor.crop_frames: {crop_frames} is not a multiple of the {window} frames "
+            f"among which this twin's extractor attends (local_frames)"
+        )
 
 
 def _denoiser(inputs: StageInputs) -> _Prepared:

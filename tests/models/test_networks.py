@@ -343,6 +343,18 @@ def test_an_extractor_that_is_told_the_state_alone_is_deaf_to_age_and_sex():
         assert (one - paced).abs().max() > 1e-3
 
 
+def test_local_frames_are_the_same_wherever_their_window_stands():
+    sizes = TINY.base_extractor.model_copy(update={"local_frames": 16})
+    local = randomised(BaseExtractor(TINY.model_copy(update={"base_extractor": sizes})))
+    told, latent = batch_of(SINUS, PACED), torch.randn(2, 4, 64)
+    windows = torch.cat([local.frames(part, told) for part in latent.split(16, dim=2)], dim=1)
+    torch.testing.assert_close(local.frames(latent, told), windows)
+    whole = randomised(BaseExtractor(TINY))
+    assert whole.state_dict().keys() == local.state_dict().keys()
+    torch.testing.assert_close(whole.frames(latent[..., :16], told), windows[:, :16])
+    assert (whole.frames(latent, told) - windows).abs().max() > 1e-3
+
+
 def test_single_pathways_of_tiny_cost_what_both_do():
     names = ("tiny", "tiny-adaptive-norm", "tiny-cross-attention")
     costs = {name: step_flops(preset(name)) for name in names}

@@ -201,8 +201,9 @@ def test_a_cohort_cannot_ask_for_leads_that_its_store_cannot_hold(template):
 
 def test_a_switch_that_came_later_changes_no_digest_while_it_is_on():
     written = preset("tiny").base_extractor.model_dump(mode="json")
-    assert not {"condition_pathway", "age_and_sex"} & set(written)
-    without = preset("tiny-no-condition")
+    assert not {"condition_pathway", "age_and_sex", "local_frames"} & set(written)
+    without = preset("tiny-local-no-condition")
+    assert without.base_extractor.model_dump(mode="json")["local_frames"] == 16
     assert without.base_extractor.model_dump(mode="json")["condition_pathway"] is False
     assert TwinSpec.parse(without.model_dump(mode="json"), origin="test") == without
     for fields, words in (
@@ -214,3 +215,7 @@ def test_a_switch_that_came_later_changes_no_digest_while_it_is_on():
     ):
         with pytest.raises(SpecificationError, match=words):
             BaseExtractorSpec.parse(fields, origin="test")
+    halves = preset("tiny-local").model_dump(mode="json")
+    halves["base_extractor"]["local_frames"] = 24
+    with pytest.raises(SpecificationError, match="24 does not divide the 64 frames"):
+        TwinSpec.parse(halves, origin="test")

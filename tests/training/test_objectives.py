@@ -34,6 +34,8 @@ TRAINING = TrainingSpec()
 DENOISER = DenoiserRecipe(training=TRAINING)
 CERTAIN = DenoiserRecipe(training=TRAINING, condition_dropout=0, field_dropout=0)
 EXTRACTOR = BaseExtractorRecipe(training=TRAINING)
+CROPPED = BaseExtractorRecipe(training=TRAINING, crop_frames=24)
+KINDS = ("vae", "pairs", "cropped pairs", "denoiser")
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +62,13 @@ def whole(batches):
 def batches_of(kind, rows, latents, seed=3):
     if kind == "vae":
         return VaeBatches(rows, latent_shape=(4, 64), seed=seed, total=8)
-    if kind == "pairs":
-        return PairBatches(latents, EXTRACTOR, seed=seed, total=8)
+    if kind in ("pairs", "cropped pairs"):
+        recipe = CROPPED if kind == "cropped pairs" else EXTRACTOR
+        return PairBatches(latents, recipe, seed=seed, total=8)
     return DenoiserBatches(latents, DENOISER, seed=seed, total=8)
 
 
-@pytest.mark.parametrize("kind", ["vae", "pairs", "denoiser"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_parts_of_a_batch_are_the_rows_of_the_whole(kind, rows, latents):
     batches = batches_of(kind, rows, latents)
     one = batches(5, whole(batches))
@@ -75,7 +78,7 @@ def test_parts_of_a_batch_are_the_rows_of_the_whole(kind, rows, latents):
         torch.testing.assert_close(joined, value, equal_nan=True, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["vae", "pairs", "denoiser"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_step_follows_from_seed_and_number(kind, rows, latents):
     first, again = (batches_of(kind, rows, latents) for _ in range(2))
     first(0, whole(first))
@@ -137,6 +140,29 @@ def test_vectors_of_the_extractor_have_unit_length_and_its_scale_is_learnt(laten
         torch.testing.assert_close(out[name].norm(dim=1), torch.ones(8))
     out["log_scale"].sum().backward()
     assert extractor.log_scale.grad == 1
+
+
+def test_each_member_of_a_pair_is_seen_through_a_window_of_its_own(latents):
+    whole_rows, windows = (
+        PairBatches(latents, recipe, seed=0, total=400)(0, slice(0, 400))
+        for recipe in (EXTRACTOR, CROPPED)
+    )
+    firsts = []
+    for member in ("reference_latent_BCF", "target_latent_BCF"):
+        of_latent_BCWF = whole_rows[member].unfold(2, 24, 1)  # W: where a window begins
+        is_there = (of_latent_BCWF == windows[member][:, :, None]).all(dim=3).all(dim=1)
+        assert torch.equal(is_there.sum(dim=1), torch.ones(400, dtype=torch.long))
+        firsts.append(is_there.long().argmax(dim=1))
+        assert set(firsts[-1].tolist()) == set(range(64 - 24 + 1))
+    assert float((firsts[0] == firsts[1]).float().mean()) < 0.1
+    for key in set(whole_rows) - {"reference_latent_BCF", "target_latent_BCF"}:
+        torch.testing.assert_close(windows[key], whole_rows[key], equal_nan=True)
+
+
+def test_the_first_frames_alone_are_placed_as_in_the_whole_strip():
+    rotary = tiny_twin().base_extractor.layers[0].self_attention.rotary
+    asked = torch.randn(2, 64, 2 * rotary.cosine_FE.shape[1])
+    torch.testing.assert_close(rotary(asked[:, :24]), rotary(asked)[:, :24])
 
 
 def test_denoiser_loss_of_a_silent_network_is_the_targets_power(latents):

@@ -106,6 +106,34 @@ def test_one_validation_person_alone_cannot_judge_the_base_extractor(job, result
     assert (extractor.validation, extractor.selected_step) == ({}, 3)
 
 
+@pytest.mark.parametrize("crop_frames", [16, 64])
+def test_the_base_extractor_trains_on_windows(job, results, tmp_path, crop_frames):
+    (extractor,) = run_training(with_crop(job, crop_frames, tmp_path), rank=0)
+    assert extractor.summary.step == 3
+    assert 0 < extractor.validation["auroc"] <= 1
+
+
+def test_a_window_longer_than_a_latent_is_refused(job, results, tmp_path):
+    with pytest.raises(SpecificationError, match="65 is more than the 64 frames"):
+        run_training(with_crop(job, 65, tmp_path), rank=0)
+    local = with_crop(job, 24, tmp_path)
+    recipe = local.recipe.model_copy(update={"preset": "tiny-local", "anew": ("base_extractor",)})
+    with pytest.raises(SpecificationError, match="24 is not a multiple of the 16 frames"):
+        run_training(replace(local, recipe=recipe), rank=0)
+
+
+def with_crop(job, crop_frames, folder):
+    extractor = job.recipe.base_extractor.model_copy(update={"crop_frames": crop_frames})
+    return replace(
+        job,
+        recipe=job.recipe.model_copy(update={"base_extractor": extractor}),
+        out=str(folder / "twin"),
+        folder=folder / "training",
+        start_from=job.out,
+        stages=("base_extractor",),
+    )
+
+
 def test_latents_of_the_training_rows_have_unit_variance(job, results, corpus):
     rows = TrainingRows.read([Corpus(corpus)], "train")
     latents = EcgTwin.load(job.out).vae.encode(torch.from_numpy(rows.samples_BLT))
