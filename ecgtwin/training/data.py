@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ecgtwin.errors import SpecificationError
 from ecgtwin.models.condition_tokens import ConditionBatch
+from ecgtwin.spec.model import TwinSpec
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import BaseExtractorRecipe, DenoiserRecipe
 from ecgtwin.training.objectives import CONDITION_KEYS, Batch
@@ -66,6 +68,23 @@ class VaeBatches:
             "samples_BLT": torch.from_numpy(self.rows.samples_BLT[chosen]),
             "noise_BCF": normal_of_rows(self.seed, step, part, *self.latent_shape),
         }
+
+
+def check_crop(crop_frames: int | None, spec: TwinSpec) -> None:
+    """Raise SpecificationError unless a latent has windows of ``crop_frames``."""
+    if crop_frames is None:
+        return
+    num_frames, window = spec.vae.num_frames, spec.base_extractor.local_frames
+    if crop_frames > num_frames:
+        raise SpecificationError(
+            f"base_extractor.crop_frames: {crop_frames} is more than the {num_frames} frames of a "
+            f"latent of this twin"
+        )
+    if window is not None and crop_frames % window:
+        raise SpecificationError(
+            f"base_extractor.crop_frames: {crop_frames} is not a multiple of the {window} frames "
+            f"among which this twin's extractor attends (local_frames)"
+        )
 
 
 def cropped(latent_BCF: Tensor, place_B: NDArray[np.float64], num_frames: int) -> Tensor:

@@ -30,7 +30,7 @@ def describe_training(job: TrainingJob, *, world_size: int) -> str:
     """
     twin, corpora = check_training(job, world_size=world_size)
     rows = outline_of(corpora, "train")
-    check_rows(rows, job.recipe.pairs)
+    check_rows(rows, job.recipe.pairs, job.stages)
     num_held_out = sum(len(corpus.outline("validation")) for corpus in corpora)
     digests = " ".join(corpus.digest for corpus in corpora)
     done = {name: _steps_done(job, name, digests) for name in job.stages}

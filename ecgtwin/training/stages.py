@@ -5,7 +5,7 @@ The same function runs in one process and under torchrun, on any engine.
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import digest_of
-from ecgtwin.spec.model import TwinSpec
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.spec.recipe import STAGES, Recipe
 from ecgtwin.spec.training import TrainingSpec
@@ -24,6 +23,7 @@ from ecgtwin.training.data import (
     DenoiserBatches,
     PairBatches,
     VaeBatches,
+    check_crop,
     latent_statistics,
 )
 from ecgtwin.training.engine import Engine
@@ -98,7 +98,7 @@ def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[St
     that is not finished. Raises SpecificationError when the corpus has too
     few patients for a stage.
     """
-    check_rows(inputs.train_rows, inputs.recipe.pairs)
+    check_rows(inputs.train_rows, inputs.recipe.pairs, stages)
     results: list[StageResult] = []
     for name in stages:
         results.append(_run(name, inputs))
@@ -107,9 +107,14 @@ def train_twin(inputs: StageInputs, stages: tuple[str, ...] = STAGES) -> list[St
     return results
 
 
-def check_rows(rows: TrainingRows, pairs: PairSpec) -> None:
-    """Raise SpecificationError where no person has two recordings that may be a pair."""
-    if not rows.num_paired(pairs):
+def check_rows(rows: TrainingRows, pairs: PairSpec, stages: Sequence[str]) -> None:
+    """Raise SpecificationError where ``stages`` need pairs and no person has two such recordings.
+
+    A VAE needs recordings only.
+    """
+    if not len(rows):
+        raise SpecificationError("the corpus has no training records; ingest more records")
+    if set(stages) - {"vae"} and not rows.num_paired(pairs):
         allowed = "" if pairs == PairSpec() else f" that {pairs} allows in a pair"
         raise SpecificationError(
             f"the corpus has {len(rows)} training records of {len(set(rows.persons))} patients, "
@@ -277,7 +282,7 @@ def _vae(inputs: StageInputs) -> _Prepared:
 def _base_extractor(inputs: StageInputs) -> _Prepared:
     recipe, pairs, twin = inputs.recipe.base_extractor, inputs.recipe.pairs, inputs.twin
     spec = recipe.training
-    _check_crop(recipe.crop_frames, twin.spec)
+    check_crop(recipe.crop_frames, twin.spec)
     rows = _encoded(inputs, "base_extractor")
     make_judge = None
     # one person has no strangers to be told from
@@ -288,23 +293,6 @@ def _base_extractor(inputs: StageInputs) -> _Prepared:
     training = PairBatches(rows, recipe, seed=spec.seed, total=spec.batch_size, pairs=pairs)
     gradient_step = contrastive_step(recipe.max_scale, leak_weight=recipe.leak_weight)
     return _Prepared(objective, spec, training, gradient_step, make_judge, None)
-
-
-def _check_crop(crop_frames: int | None, spec: TwinSpec) -> None:
-    """Raise SpecificationError unless a latent has windows of ``crop_frames``."""
-    if crop_frames is None:
-        return
-    num_frames, window = spec.vae.num_frames, spec.base_extractor.local_frames
-    if crop_frames > num_frames:
-        raise SpecificationError(
-            f"base_extractor.crop_frames: {crop_frames} is more than the {num_frames} frames of a "
-            f"latent of this twin"
-        )
-    if window is not None and crop_frames % window:
-        raise SpecificationError(
-            f"base_extractor.crop_frames: {crop_frames} is not a multiple of the {window} frames "
-            f"among which this twin's extractor attends (local_frames)"
-        )
 
 
 def _denoiser(inputs: StageInputs) -> _Prepared:

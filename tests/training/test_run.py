@@ -258,6 +258,15 @@ def test_what_does_not_fit_is_refused(job, tmp_path):
                 rank=0,
             )
     assert not (tmp_path / "out").exists()
+    vae_alone = replace(
+        job,
+        corpora=(single,),
+        out=str(tmp_path / "vae"),
+        folder=tmp_path / "training",
+        stages=("vae",),
+    )
+    (vae,) = run_training(vae_alone, rank=0)
+    assert vae.summary.step == 3
 
 
 def test_going_on_with_one_stage_leaves_the_other_networks(job, results, tmp_path):
