@@ -1,18 +1,21 @@
 """Spec: a frozen specification that refuses unknown keys, reads YAML and has a digest."""
 
+import difflib
 import hashlib
 import json
 import reprlib
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.yaml_text import YamlText
 
 _BRANCH = "="
 _WORDS = {
+    "a valid array": "a list",
+    "an object": "keys and values",
     "a valid tuple": "a list",
     "Tuple should": "List should",
     " after validation, not 0": "",
@@ -27,9 +30,12 @@ def digest_of(value: object) -> str:
 
 
 class Spec(BaseModel):
-    """A frozen specification which rejects unknown keys."""
+    """A frozen specification which rejects unknown keys.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    What is read is taken as it stands: ``"60"`` is no number, ``yes`` no text, NaN nothing at all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def digest(self) -> str:
         """Return a digest of every field."""
@@ -37,24 +43,23 @@ class Spec(BaseModel):
 
     @classmethod
     def parse(cls, data: object, *, origin: str) -> Self:
-        """Validate ``data``; raise SpecificationError with one line per fault."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise SpecificationError(_explain(cls, error, origin)) from None
+        """Validate plain values; raise SpecificationError with one line per fault."""
+        return cls.parse_text(YamlText(origin, data))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
-        """Read one specification from a YAML file."""
+        """Read one specification from a YAML file; errors say line and column."""
+        return cls.parse_text(YamlText.read(path))
+
+    @classmethod
+    def parse_text(cls, text: YamlText) -> Self:
+        """Validate what was read; raise SpecificationError with one line per fault."""
+        _check_plain(text)
         try:
-            data = yaml.safe_load(Path(path).read_text())
-        except OSError as error:
-            raise SpecificationError(
-                f"{path}: cannot be read ({error.strerror}); give the path of a YAML file"
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SpecificationError(f"{path}: is not YAML: {_place(error)}") from None
-        return cls.parse(data, origin=str(path))
+            # As JSON, where a list is a tuple and nothing else is another thing than it is.
+            return cls.model_validate_json(json.dumps(text.data), strict=True)
+        except ValidationError as error:
+            raise SpecificationError(_explain(cls, error, text)) from None
 
 
 def branch(name: str) -> str:
@@ -62,18 +67,33 @@ def branch(name: str) -> str:
     return _BRANCH + name
 
 
-def _place(error: yaml.YAMLError | UnicodeDecodeError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    problem = getattr(error, "problem", None) or "cannot be understood"
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+def _check_plain(text: YamlText) -> None:
+    """Refuse values that no field takes: YAML has dates, and keys that are no words."""
+    stack: list[tuple[tuple[int | str, ...], object]] = [((), text.data)]
+    while stack:
+        location, value = stack.pop()
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    at = _at(text.place_of_key((*location, key)))
+                    raise SpecificationError(
+                        f"{text.origin}: {at}{_where(location)}: a key is a word (found {key!r})"
+                    )
+            stack += [((*location, str(key)), one) for key, one in value.items()]
+        elif isinstance(value, list | tuple):
+            stack += [((*location, place), one) for place, one in enumerate(value)]
+        elif not isinstance(value, str | int | float | None):
+            where, at = _where(location), _at(text.place_of(location))
+            raise SpecificationError(
+                f"{text.origin}: {at}{where}: {_found(text, location, value)} stands where a text "
+                f"or a number is wanted; put it in quotes"
+            )
 
 
-def _explain(cls: type[BaseModel], error: ValidationError, origin: str) -> str:
+def _explain(cls: type[BaseModel], error: ValidationError, text: YamlText) -> str:
     faults = [dict(fault) for fault in error.errors(include_url=False)]
-    lines = [_one_fault(cls, fault) for fault in faults if not _follows(fault, faults)]
-    return "\n".join(f"{origin}: {line}" for line in lines)
+    lines = [_one_fault(cls, fault, text) for fault in faults if not _follows(fault, faults)]
+    return "\n".join(f"{text.origin}: {line}" for line in lines)
 
 
 def _follows(fault: dict[str, Any], faults: list[dict[str, Any]]) -> bool:
@@ -84,24 +104,44 @@ def _follows(fault: dict[str, Any], faults: list[dict[str, Any]]) -> bool:
     )
 
 
-def _one_fault(cls: type[BaseModel], fault: dict[str, Any]) -> str:
-    shown = [str(part) for part in fault["loc"] if not str(part).startswith(_BRANCH)]
-    where = ".".join(shown) or "the specification"
+def _one_fault(cls: type[BaseModel], fault: dict[str, Any], text: YamlText) -> str:
+    location = tuple(part for part in fault["loc"] if not str(part).startswith(_BRANCH))
+    where = _where(location)
     if fault["type"] == "extra_forbidden":
-        known = ", ".join(sorted(_fields_at(cls, fault["loc"][:-1])))
-        return f"{where}: unknown key; allowed here: {known or 'see `ecgtwin spec new`'}"
+        known = sorted(_fields_at(cls, fault["loc"][:-1]))
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        meant = f", {near[0]} perhaps" if near else ""
+        allowed = ", ".join(known) or "see `ecgtwin spec new`"
+        at = _at(text.place_of_key(location))
+        return f"{at}{where}: unknown key{meant}; allowed here: {allowed}"
+    at = _at(text.place_of(location))
     if fault["type"] == "missing":
-        return f"{where}: is required and was not given"
+        return f"{at}{where}: is required and was not given"
     if fault["type"] == "union_tag_invalid":
-        return _unknown_kind(where, fault)
+        return at + _unknown_kind(where, fault)
     if fault["type"] == "value_error":  # ours: it says what was found
-        return f"{where}: {fault['ctx']['error']}"
+        return f"{at}{where}: {fault['ctx']['error']}"
     message = fault["msg"]
     for pydantics, ours in _WORDS.items():
         message = message.replace(pydantics, ours)
-    return (
-        f"{where}: {message.partition(' or instance of')[0]} (found {reprlib.repr(fault['input'])})"
+    found = _found(text, location, fault["input"])
+    quotes = (
+        "; put it in quotes" if fault["type"] == "string_type" and text.meaning_of(location) else ""
     )
+    return f"{at}{where}: {message.partition(' or instance of')[0]} (found {found}){quotes}"
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "the specification"
+
+
+def _at(place: object) -> str:
+    return "" if place is None else f"{place}: "
+
+
+def _found(text: YamlText, location: tuple[int | str, ...], value: object) -> str:
+    """Return the value as it was written, and what YAML took it for where that was no text."""
+    return text.meaning_of(location) or reprlib.repr(value)
 
 
 def _unknown_kind(where: str, fault: dict[str, Any]) -> str:

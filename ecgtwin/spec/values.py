@@ -1,0 +1,150 @@
+"""Forms in which several numbers may be asked for: a range, draws from a distribution."""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from ecgtwin.spec.base import Spec, branch
+
+MAX_VALUES = 10_000
+DECIMALS = 6  # of a range
+STREAM = 0x76616C756573  # "values": keeps these draws apart from others of the same seed
+DRAWN_DECIMALS = 1  # of a draw: a rate of 71.3 bpm says enough
+
+
+class NumberRange(Spec):
+    """``start``, ``start + step``, ... up to ``stop``; or ``count`` numbers evenly spaced.
+
+    ``stop`` is one of them with ``count``, and with ``step`` where a whole number of steps leads
+    there.
+    """
+
+    start: float
+    stop: float
+    step: float | None = Field(default=None, gt=0)
+    count: int | None = Field(default=None, ge=2, le=MAX_VALUES)
+
+    @model_validator(mode="after")
+    def _one_way_to_space(self) -> "NumberRange":
+        if (self.step is None) == (self.count is None):
+            raise ValueError("give either step or count: how far apart, or how many")
+        if self.stop < self.start:
+            raise ValueError(
+                f"stop {self.stop:g} is below start {self.start:g}; exchange them, or give a list"
+            )
+        if self.step is not None and self._num_steps() >= MAX_VALUES:
+            raise ValueError(
+                f"is more than {MAX_VALUES:,} numbers; make the step larger than {self.step:g}"
+            )
+        return self
+
+    def _num_steps(self) -> int:
+        assert self.step is not None
+        return int((self.stop - self.start) / self.step * (1 + 1e-12) + 1e-9)
+
+    def values(self) -> list[float]:
+        """Return the numbers, rising."""
+        if self.count is not None:
+            step, count = (self.stop - self.start) / (self.count - 1), self.count
+        else:
+            assert self.step is not None
+            step, count = self.step, self._num_steps() + 1
+        return [round(self.start + step * index, DECIMALS) for index in range(count)]
+
+
+class NormalDraws(Spec):
+    """``count`` numbers around ``mean``, between ``low`` and ``high``.
+
+    Number *i* follows from (seed, i): a larger count keeps those that were there.
+    """
+
+    distribution: Literal["normal"]
+    mean: float
+    sd: float = Field(gt=0)
+    low: float
+    high: float
+    count: int = Field(ge=1, le=MAX_VALUES)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _mean_is_between(self) -> "NormalDraws":
+        if not self.low <= self.mean <= self.high:
+            raise ValueError(
+                f"mean {self.mean:g} must lie between low {self.low:g} and high {self.high:g}"
+            )
+        return self
+
+    def value_at(self, index: int) -> float:
+        """Return draw ``index``; it need not be below ``count``."""
+        normal = NormalDist(self.mean, self.sd)
+        below, until = normal.cdf(self.low), normal.cdf(self.high)
+        share = below + _uniform(self.seed, index) * (until - below)
+        value = normal.inv_cdf(share) if 0 < share < 1 else self.mean
+        return _within(round(value, DRAWN_DECIMALS), self.low, self.high)
+
+    def values(self) -> list[float]:
+        """Return the numbers, in the order in which they are drawn."""
+        return [self.value_at(index) for index in range(self.count)]
+
+
+class UniformDraws(Spec):
+    """``count`` numbers between ``low`` and ``high``, all alike; see NormalDraws."""
+
+    distribution: Literal["uniform"]
+    low: float
+    high: float
+    count: int = Field(ge=1, le=MAX_VALUES)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _low_is_below(self) -> "UniformDraws":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}; exchange them")
+        return self
+
+    def value_at(self, index: int) -> float:
+        """Return draw ``index``; it need not be below ``count``."""
+        value = self.low + _uniform(self.seed, index) * (self.high - self.low)
+        return _within(round(value, DRAWN_DECIMALS), self.low, self.high)
+
+    def values(self) -> list[float]:
+        """Return the numbers, in the order in which they are drawn."""
+        return [self.value_at(index) for index in range(self.count)]
+
+
+def _uniform(seed: int, index: int) -> float:
+    """Return a number in [0, 1) that follows from both."""
+    bits = np.random.Philox(key=[seed, STREAM], counter=[0, 0, 0, index])
+    return float(bits.random_raw() >> 11) * 2.0**-53
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _kind_of_several(value: Any) -> str | None:  # noqa: ANN401  (raw YAML)
+    if isinstance(value, NumberRange | NormalDraws | UniformDraws):
+        return branch(type(value).__name__)
+    if not isinstance(value, dict):
+        return None
+    if "distribution" in value:
+        return branch("UniformDraws" if value["distribution"] == "uniform" else "NormalDraws")
+    return branch("NumberRange")
+
+
+Several = Annotated[
+    Annotated[NumberRange, Tag(branch("NumberRange"))]
+    | Annotated[NormalDraws, Tag(branch("NormalDraws"))]
+    | Annotated[UniformDraws, Tag(branch("UniformDraws"))],
+    Discriminator(_kind_of_several),
+]
+
+
+def check_each(values: Sequence[float], *, least: float, most: float, unit: str) -> None:
+    """Raise ValueError naming the first value outside ``least`` to ``most``."""
+    for value in values:
+        if not least <= value <= most:
+            raise ValueError(f"gives {value:g} {unit}; allowed are {least:g} to {most:g}")
