@@ -184,7 +184,10 @@ def test_a_wrong_line_is_one_line_back(
         ({"conditions": [{"heart_rate_bpm": [60, "x"]}]}, ["0.heart_rate_bpm.1:", "number", "'x'"]),
         ({"conditions": [{"age_years": 900}]}, ["conditions.0.age_years:", "120", "found 900"]),
         ({"conditions": [{"sex": "f"}]}, ["conditions.0.sex:", "'female'", "'own'", "found 'f'"]),
-        ({"conditions": [{"heart_rate_bpm": {"start": 60, "stop": 400, "count": 3}}]}, ["stop:"]),
+        (
+            {"conditions": [{"heart_rate_bpm": {"start": 60, "stop": 400, "count": 3}}]},
+            ["400 bpm", "allowed are 20 to 300"],
+        ),
         ({"corpus": "nowhere"}, ["nowhere holds no cohort or corpus", "check the URL"]),
         ({"checkpoint": "nowhere"}, ["checkpoint 'nowhere'", "twin.json", "tiny"]),
         ({"output": {"url": "s3://"}}, ["s3://bucket/folder"]),

@@ -43,7 +43,7 @@ def asked_for(folder: Path) -> CohortSpec:
 
 def test_it_asks_for_unseen_persons_at_rates_spread_evenly(tmp_path: Path) -> None:
     spec = asked_for(tmp_path)
-    rates = [rate for entry in spec.conditions for rate in entry.rates()]
+    rates = [state.heart_rate_bpm for state in spec.states()]
     assert len(rates) == NUM_CONDITIONS == 32
     np.testing.assert_allclose(rates, np.linspace(45, 150, 32), atol=0.05)
     assert spec.patients == PatientsBySplit(split="test", count=NUM_PATIENTS)
@@ -58,7 +58,7 @@ def test_its_states_are_all_findings_and_rhythms_that_fit_their_rates(tmp_path: 
     for finding in FINDINGS:
         assert sum(finding in entry for entry in codes) >= 3
     for entry, condition in zip(codes, conditions, strict=True):
-        (rate,) = condition.rates()
+        rate = condition.heart_rate_bpm
         assert rate is not None
         assert ("sinus bradycardia" in entry) <= (rate < 60)
         assert ("sinus tachycardia" in entry) <= (rate > 100)

@@ -1,15 +1,26 @@
-"""CohortPlan: row -> (patient, condition, replicate), rows -> shards. Arithmetic only: no I/O."""
+"""CohortPlan: row <-> (patient, state, replicate), rows -> shards. Arithmetic only: no I/O."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.generation.admission import Admission, PatientColumns, admit
+from ecgtwin.generation.plan_rows import PlanRows, ProductRows, Sample, StratifiedRows, Stratum
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.base import digest_of
-from ecgtwin.spec.cohort import CohortSpec, ConditionSpec, resolve_condition
+from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Sex
+from ecgtwin.spec.constraints import Constraint
 from ecgtwin.spec.shard import Shard, cut_shards
+from ecgtwin.spec.states import StratumSpec, WantedState
+
+Texts = NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +34,73 @@ class PatientRow:
     base_vector_digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConditionRow:
-    """One wanted state with one rate; ``own`` values are still open."""
+@dataclass(frozen=True, eq=False)
+class PatientTable(Sequence[PatientRow]):
+    """The persons of a cohort, a column each; ``age_years`` is NaN where it is unknown."""
 
-    condition: ConditionSpec
-    heart_rate_bpm: float | None
+    person: Texts
+    split: Texts
+    age_years: NDArray[np.float64]
+    sex: Texts
+    base_vector_digest: Texts
+
+    @classmethod
+    def of(cls, rows: Iterable[PatientRow]) -> "PatientTable":
+        """Return the table of ``rows``, in their order."""
+        rows = list(rows)
+        return cls(
+            _texts([row.person for row in rows]),
+            _texts([row.split for row in rows]),
+            np.array([np.nan if row.age_years is None else row.age_years for row in rows], float),
+            _texts([row.sex for row in rows]),
+            _texts([row.base_vector_digest for row in rows]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    @overload
+    def __getitem__(self, index: int) -> PatientRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PatientTable": ...
+    def __getitem__(self, index: int | slice) -> "PatientRow | PatientTable":
+        if isinstance(index, slice):
+            return PatientTable(*(column[index] for column in self._columns()))
+        age = float(self.age_years[index])
+        return PatientRow(
+            person=self.person[index],
+            split=self.split[index],
+            age_years=None if np.isnan(age) else age,
+            sex=self.sex[index],
+            base_vector_digest=self.base_vector_digest[index],
+        )
+
+    def __iter__(self) -> Iterator[PatientRow]:
+        return (self[index] for index in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PatientTable) and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    def digest(self) -> str:
+        """Return a digest of every value, in order."""
+        found = hashlib.blake2b(digest_size=16)
+        for column in self._columns():
+            is_text = column.dtype == object
+            data = "\0".join(column).encode() if is_text else column.astype("<f8").tobytes()
+            found.update(len(data).to_bytes(8, "little") + data)
+        return found.hexdigest()
+
+    def columns(self) -> PatientColumns:
+        """Return what constraints may ask."""
+        sex = self.sex.copy()
+        sex[sex == "unknown"] = None
+        return PatientColumns(self.age_years, sex, self.split)
+
+    def _columns(self) -> tuple[NDArray[Any], ...]:
+        return self.person, self.split, self.age_years, self.sex, self.base_vector_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +118,45 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """Patients x conditions x replicates, resolved. Patients vary slowest, replicates fastest."""
+    """Every patient in every state that the constraints admit, or strata of them; resolved.
+
+    Patients vary slowest, replicates fastest; strata follow one another.
+    """
 
     spec: CohortSpec
-    patients: tuple[PatientRow, ...]
-    conditions: tuple[ConditionRow, ...]
+    patients: PatientTable
+    states: tuple[WantedState, ...]
     checkpoint_digest: str
+
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The constraints, parsed."""
+        return tuple(Constraint.of(text) for text in self.spec.constraints)
+
+    @cached_property
+    def admission(self) -> Admission:
+        """Which patients may be drawn in which states."""
+        strata = self.spec.strata() or ()
+        among = [
+            (cut.states, Constraint.of(one.among))
+            for cut, one in zip(_cut(strata), strata, strict=True)
+            if one.among is not None
+        ]
+        return admit(self.patients.columns(), self.states, self.constraints, among)
+
+    @cached_property
+    def rows(self) -> PlanRows:
+        """The rows."""
+        strata = self.spec.strata()
+        if strata is None:
+            return ProductRows(self.admission, self.spec.replicates)
+        keys = [_order_key(self.spec.seed, state) for state in self.states]
+        return StratifiedRows(self.admission, _cut(strata), keys)
 
     @property
     def num_rows(self) -> int:
         """Number of ECGs in the cohort."""
-        return len(self.patients) * len(self.conditions) * self.spec.replicates
+        return self.rows.num_rows
 
     @cached_property
     def digest(self) -> str:
@@ -64,11 +164,8 @@ class CohortPlan:
         return digest_of(
             {
                 "specification": self.spec.bytes_digest(),
-                "patients": [asdict(patient) for patient in self.patients],
-                "conditions": [
-                    [row.condition.model_dump(mode="json"), row.heart_rate_bpm]
-                    for row in self.conditions
-                ],
+                "patients": self.patients.digest(),
+                "states": [state.model_dump(mode="json") for state in self.states],
                 "checkpoint": self.checkpoint_digest,
             }
         )
@@ -77,56 +174,127 @@ class CohortPlan:
         """Return what ``row`` is asked to be."""
         if not 0 <= row < self.num_rows:
             raise IndexError(f"row {row} is not in a cohort of {self.num_rows}")
-        rest, replicate = divmod(row, self.spec.replicates)
-        patient_index, condition_index = divmod(rest, len(self.conditions))
+        patient_index, state_index, replicate = self.rows.sample_at(row)
         patient = self.patients[patient_index]
-        condition, digest = self._resolved(condition_index, patient.age_years, patient.sex)
+        condition = self.states[state_index].of(age_years=patient.age_years, sex=patient.sex)
         return SampleRequest(
-            row, patient_index, condition_index, replicate, patient.person, condition, digest
+            row,
+            patient_index,
+            state_index,
+            replicate,
+            patient.person,
+            condition,
+            condition.digest(),
         )
+
+    def row_of(self, patient_index: int, state_index: int, replicate: int) -> int | None:
+        """Return the row of a sample, None where the cohort has no such."""
+        return self.rows.row_of(Sample(patient_index, state_index, replicate))
 
     def shards(self) -> list[Shard]:
         """Return the shards that partition the rows, in row order."""
         return cut_shards(self.num_rows, self.spec.output.rows_per_shard)
 
-    def _resolved(
-        self, condition_index: int, age_years: float | None, sex: Sex
-    ) -> tuple[CardiacCondition, str]:
-        wanted = self.conditions[condition_index]
-        own = CardiacCondition(age_years=age_years, sex=sex)
-        condition = resolve_condition(wanted.condition, wanted.heart_rate_bpm, own)
-        return condition, condition.digest()
+
+def wanted_states(spec: CohortSpec) -> tuple[WantedState, ...]:
+    """Return the states in order; raise SpecificationError if two are the same."""
+    states = spec.states()
+    first: dict[WantedState, int] = {}
+    for place, state in enumerate(states):
+        unlabelled = state.model_copy(update={"label": None}) if state.label else state
+        if unlabelled in first:
+            rate = state.heart_rate_bpm
+            at = "an unknown rate" if rate is None else f"{rate:g} bpm"
+            raise SpecificationError(
+                f"conditions: the same state at {at} is asked for twice "
+                f"({_origin(spec, first[unlabelled])} and {_origin(spec, place)}), which would "
+                "give the same ECGs twice; remove one, or raise `replicates`"
+            )
+        first[unlabelled] = place
+    return tuple(states)
 
 
-def condition_rows(conditions: Sequence[ConditionSpec]) -> tuple[ConditionRow, ...]:
-    """Return one row per condition and rate; raise SpecificationError if two are the same."""
-    rows: list[ConditionRow] = []
-    origin_of: dict[str, int] = {}
-    for origin, wanted in enumerate(conditions):
-        for rate in wanted.rates():
-            one = wanted.model_copy(update={"heart_rate_bpm": rate})
-            earlier = origin_of.setdefault(one.digest(), len(rows))
-            if earlier != len(rows):
-                at = "an unknown rate" if rate is None else f"{rate:g} bpm"
+def _origin(spec: CohortSpec, place: int) -> str:
+    """Return which part of the specification state ``place`` comes from."""
+    name = "strata." if spec.strata() is not None else ""
+    for part, num in enumerate(spec.num_states_of_parts()):
+        if place < num:
+            return f"{name}{part}"
+        place -= num
+    raise IndexError(place)
+
+
+def _cut(strata: Sequence[StratumSpec]) -> list[Stratum]:
+    found, start = [], 0
+    for one in strata:
+        stop = start + one.num_states()
+        found.append(Stratum(range(start, stop), one.count))
+        start = stop
+    return found
+
+
+def _order_key(seed: int, state: WantedState) -> bytes:
+    """Return what the order of a state's patients follows from."""
+    what = state.model_dump(mode="json", exclude={"label"})
+    return bytes.fromhex(digest_of({"seed": seed, "state": what}))
+
+
+def _texts(values: Sequence[str]) -> Texts:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
+def check_rows(plan: CohortPlan) -> None:
+    """Raise SpecificationError where constraints leave nothing, or nothing of a stratum."""
+    rows, strata = plan.rows, plan.spec.strata()
+    if isinstance(rows, StratifiedRows):
+        for place, (one, states) in enumerate(zip(strata or (), rows.states_of, strict=True)):
+            if not len(states):
+                name = "" if one.label is None else f" ({one.label})"
                 raise SpecificationError(
-                    f"conditions.{origin}: the same state at {at} is asked for twice, which would "
-                    "give the same ECGs twice; remove one, or raise `replicates`"
+                    f"conditions.strata.{place}{name}: none of the {len(plan.patients):,} patients "
+                    "may be drawn in it; look at its `among` and at the constraints"
                 )
-            rows.append(ConditionRow(one, rate))
-    return tuple(rows)
+    if not rows.num_rows:
+        removed = "; ".join(_removal(plan))
+        raise SpecificationError(f"constraints: nothing is left of the cohort: {removed}")
 
 
 def plan_text(plan: CohortPlan, *, num_samples: int, num_committed: int) -> str:
-    """Return what the plan comes to, in two lines for a person to read."""
-    num_replicates = plan.spec.replicates
+    """Return what the plan comes to, in lines for a person to read."""
     raw_bytes = plan.num_rows * len(LEADS) * num_samples * 2
-    return (
-        f"{plan.num_rows:,} ECGs = {_count(len(plan.patients), 'patient')} x "
-        f"{_count(len(plan.conditions), 'condition')} x {_count(num_replicates, 'replicate')}\n"
-        f"{_count(len(plan.shards()), 'shard')} of {plan.spec.output.rows_per_shard:,} rows, "
-        f"{raw_bytes / 2**20:,.1f} MiB before compression; {num_committed:,} already committed"
+    return "\n".join(
+        [
+            f"{plan.num_rows:,} ECGs{_what_they_are(plan)}",
+            *_removal(plan),
+            f"{_count(len(plan.shards()), 'shard')} of {plan.spec.output.rows_per_shard:,} rows, "
+            f"{raw_bytes / 2**20:,.1f} MiB before compression; {num_committed:,} already committed",
+        ]
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _what_they_are(plan: CohortPlan) -> str:
+    patients, states = _count(len(plan.patients), "patient"), _count(len(plan.states), "condition")
+    strata = plan.spec.strata()
+    if strata is not None:
+        grouped = _count(len(strata), "stratum", "strata")
+        return f" in {grouped} of {states}, of {patients}"
+    times = _count(plan.spec.replicates, "replicate")
+    whole = len(plan.patients) * len(plan.states) * plan.spec.replicates
+    of_all = "" if whole == plan.num_rows else f" of {whole:,}"
+    return f"{of_all} = {patients} x {states} x {times}{', less' if of_all else ''}"
+
+
+def _removal(plan: CohortPlan) -> list[str]:
+    """Return what each constraint by itself takes out, a line each."""
+    lines = []
+    for one, found in zip(plan.constraints, plan.admission.removed, strict=True):
+        unknown = f", {found.unknown:,} of them because it is unknown" if found.unknown else ""
+        pairs = _count(found.false + found.unknown, "patient in a condition", "patients in one")
+        lines.append(f"  {one.text}: removes {pairs}{unknown}")
+    return lines
+
+
+def _count(number: int, noun: str, several: str | None = None) -> str:
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"

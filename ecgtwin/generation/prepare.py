@@ -14,7 +14,7 @@ id, and in its digest (from which short ids could be guessed), pseudonyms stand 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -23,7 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
-from ecgtwin.generation.plan import CohortPlan, ConditionRow, PatientRow, condition_rows
+from ecgtwin.generation.plan import (
+    CohortPlan,
+    PatientRow,
+    PatientTable,
+    check_rows,
+    wanted_states,
+)
 from ecgtwin.generation.references import (
     Reference,
     ReferenceRecords,
@@ -33,6 +39,7 @@ from ecgtwin.generation.references import (
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec, PatientsById
+from ecgtwin.spec.states import WantedState
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import committed_shards
@@ -119,7 +126,7 @@ def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
         )
         plan = cohort.plan
     _put_plan_table(cohort, _PATIENTS, _patient_columns(plan.patients))
-    _put_plan_table(cohort, _CONDITIONS, _condition_columns(plan.conditions))
+    _put_plan_table(cohort, _CONDITIONS, _condition_columns(plan.states))
     _put_description(cohort)
     create_signals(url, cohort.layout)
     return cohort
@@ -168,10 +175,11 @@ def _resolved(
 ) -> ResolvedCohort:
     plan = CohortPlan(
         _with_pseudonyms(spec, references),
-        tuple(reference.patient for reference in references),
-        condition_rows(spec.conditions),
+        PatientTable.of(reference.patient for reference in references),
+        wanted_states(spec),
         inputs["checkpoint"],
     )
+    check_rows(plan)
     layout = SignalLayout(
         num_rows=plan.num_rows,
         num_samples=num_samples,
@@ -273,18 +281,18 @@ def _reference_columns(references: Sequence[Reference]) -> dict[str, list[Any]]:
     }
 
 
-def _patient_columns(patients: Sequence[PatientRow]) -> dict[str, list[Any]]:
+def _patient_columns(patients: Iterable[PatientRow]) -> dict[str, list[Any]]:
     names = ("person", "split", "age_years", "sex", "base_vector_digest")
-    return {name: [getattr(patient, name) for patient in patients] for name in names}
+    rows = list(patients)
+    return {name: [getattr(patient, name) for patient in rows] for name in names}
 
 
-def _condition_columns(conditions: Sequence[ConditionRow]) -> dict[str, list[Any]]:
+def _condition_columns(states: Sequence[WantedState]) -> dict[str, list[Any]]:
     """Return rate and statements to read, and the whole as JSON: ``own`` has no column type."""
-    wanted = [row.condition for row in conditions]
     return {
-        "heart_rate_bpm": [row.heart_rate_bpm for row in conditions],
-        "statements": ["; ".join(line.code for line in one.statements) for one in wanted],
-        "condition": [json.dumps(one.model_dump(mode="json"), sort_keys=True) for one in wanted],
+        "heart_rate_bpm": [one.heart_rate_bpm for one in states],
+        "statements": ["; ".join(line.code for line in one.statements) for one in states],
+        "condition": [json.dumps(one.model_dump(mode="json"), sort_keys=True) for one in states],
     }
 
 
@@ -317,7 +325,7 @@ def _put_description(cohort: ResolvedCohort) -> None:
         "inputs": cohort.public_inputs,
         "inputs_digest": digest_of(cohort.public_inputs),
         "num_patients": len(plan.patients),
-        "num_conditions": len(plan.conditions),
+        "num_conditions": len(plan.states),
         "signals": {
             "num_rows": layout.num_rows,
             "num_samples": layout.num_samples,

@@ -103,7 +103,7 @@ def generate_cohort(
     cohort = write_plan(cohort)
     put_plan_texts(
         cohort.url,
-        (line for row in cohort.plan.conditions for line in row.condition.statements),
+        (line for state in cohort.plan.states for line in state.statements),
         checkpoint=spec.checkpoint,
         corpus_url=spec.corpus,
     )

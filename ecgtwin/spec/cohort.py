@@ -1,13 +1,23 @@
 """CohortSpec: patients x conditions x replicates, how to draw them and where to put them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from ecgtwin.spec.base import Spec, branch, digest_of
-from ecgtwin.spec.condition import Age, CardiacCondition, HeartRate, Statement
+from ecgtwin.spec.constraints import ConstraintText
 from ecgtwin.spec.sampling import SamplingSpec
+from ecgtwin.spec.states import (
+    Conditions,
+    ConditionSpec,
+    GridSpec,
+    GroupedConditions,
+    StratumSpec,
+    WantedState,
+)
+
+MAX_STATES = 1_000_000
 
 Split = Literal["train", "validation", "test"]
 
@@ -25,32 +35,9 @@ class PatientsBySplit(Spec):
     count: int | None = Field(default=None, ge=1)
 
 
-class RateRange(Spec):
-    """``count`` rates evenly spaced from ``start`` to ``stop``, both included."""
-
-    start: HeartRate
-    stop: HeartRate
-    count: int = Field(ge=2, le=10_000)
-
-    def values(self) -> list[float]:
-        """Return the rates in bpm."""
-        step = (self.stop - self.start) / (self.count - 1)
-        return [round(self.start + step * index, 6) for index in range(self.count)]
-
-
 def _kind_of_patients(value: Any) -> str:  # noqa: ANN401  (raw YAML)
     by_id = "ids" in value if isinstance(value, Mapping) else isinstance(value, PatientsById)
     return branch("PatientsById" if by_id else "PatientsBySplit")
-
-
-def _kind_of_rates(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, Mapping | RateRange):
-        return branch("RateRange")
-    return branch("rates" if isinstance(value, list | tuple) else "rate")
-
-
-def _kind_of_age(value: Any) -> str:  # noqa: ANN401
-    return branch("own" if isinstance(value, str) else "age")
 
 
 # A form is chosen before it is checked, so that a mistake is told once and not once per form.
@@ -59,33 +46,6 @@ Patients = Annotated[
     | Annotated[PatientsBySplit, Tag(branch("PatientsBySplit"))],
     Discriminator(_kind_of_patients),
 ]
-Rates = Annotated[
-    Annotated[HeartRate, Tag(branch("rate"))]
-    | Annotated[tuple[HeartRate, ...], Field(min_length=1), Tag(branch("rates"))]
-    | Annotated[RateRange, Tag(branch("RateRange"))],
-    Discriminator(_kind_of_rates),
-]
-OwnOrAge = Annotated[
-    Annotated[Age, Tag(branch("age"))] | Annotated[Literal["own"], Tag(branch("own"))],
-    Discriminator(_kind_of_age),
-]
-
-
-class ConditionSpec(Spec):
-    """One wanted state, or one per rate. ``own`` takes the patient's own value."""
-
-    statements: tuple[Statement, ...] = ()
-    heart_rate_bpm: Rates | None = None
-    age_years: OwnOrAge | None = "own"
-    sex: Literal["female", "male", "unknown", "own"] = "own"
-
-    def rates(self) -> list[float | None]:
-        """Return the requested rates; ``[None]`` leaves the rate unknown."""
-        if isinstance(self.heart_rate_bpm, RateRange):
-            return list(self.heart_rate_bpm.values())
-        if isinstance(self.heart_rate_bpm, tuple):
-            return list(self.heart_rate_bpm)
-        return [self.heart_rate_bpm]
 
 
 class OutputSpec(Spec):
@@ -119,7 +79,8 @@ class CohortSpec(Spec):
     checkpoint: str
     corpus: str
     patients: Patients
-    conditions: tuple[ConditionSpec, ...] = Field(min_length=1)
+    conditions: Conditions
+    constraints: tuple[ConstraintText, ...] = ()  # all must be true of a patient in a state
     replicates: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     share_noise: bool = False
@@ -139,6 +100,46 @@ class CohortSpec(Spec):
             )
         return sampling
 
+    @model_validator(mode="after")
+    def _strata_count_replicates(self) -> "CohortSpec":
+        if self.strata() is not None and self.replicates != 1:
+            raise ValueError(
+                f"replicates is {self.replicates}, but strata say how many ECGs they want: raise "
+                "their count instead"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _states_are_few_enough(self) -> "CohortSpec":
+        num = self.num_states()
+        if num > MAX_STATES:
+            raise ValueError(
+                f"conditions come to {num:,} states, more than {MAX_STATES:,}; ask for fewer "
+                "rates, ages or reports, or make several cohorts"
+            )
+        return self
+
+    def num_states(self) -> int:
+        """Return how many states the conditions come to, constraints left aside."""
+        return sum(self.num_states_of_parts())
+
+    def num_states_of_parts(self) -> list[int]:
+        """Return how many states each condition, or stratum, comes to."""
+        return [one.num_states() for one in self._parts()]
+
+    def states(self) -> list[WantedState]:
+        """Return the states in order; those of a stratum stand together."""
+        return [state for one in self._parts() for state in one.states()]
+
+    def strata(self) -> tuple[StratumSpec, ...] | None:
+        """Return the strata, None where every patient is wanted in every state."""
+        conditions = self.conditions
+        return conditions.strata if isinstance(conditions, GroupedConditions) else None
+
+    def _parts(self) -> Sequence[ConditionSpec | GridSpec]:
+        conditions = self.conditions
+        return conditions.parts() if isinstance(conditions, GroupedConditions) else conditions
+
     def bytes_digest(self) -> str:
         """Return a digest of the fields that decide what is stored (not where or by whom).
 
@@ -147,15 +148,3 @@ class CohortSpec(Spec):
         data = self.model_dump(mode="json", exclude={"run", "checkpoint", "corpus"})
         del data["output"]["url"]
         return digest_of(data)
-
-
-def resolve_condition(
-    spec: ConditionSpec, rate: float | None, own: CardiacCondition
-) -> CardiacCondition:
-    """Return the condition of one patient, with ``own`` values filled in from ``own``."""
-    return CardiacCondition(
-        statements=spec.statements,
-        heart_rate_bpm=rate,
-        age_years=own.age_years if spec.age_years == "own" else spec.age_years,
-        sex=own.sex if spec.sex == "own" else spec.sex,
-    )

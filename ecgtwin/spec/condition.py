@@ -37,7 +37,8 @@ class Statement(Spec):
 MIN_RATE_BPM, MAX_RATE_BPM = 20.0, 300.0
 
 HeartRate = Annotated[float, Field(ge=MIN_RATE_BPM, le=MAX_RATE_BPM)]
-Age = Annotated[float, Field(ge=0, le=120)]
+MAX_AGE_YEARS = 120.0
+Age = Annotated[float, Field(ge=0, le=MAX_AGE_YEARS)]
 
 
 class CardiacCondition(Spec):

@@ -21,7 +21,7 @@ patients:
   count: 4
 
 # In which states. Each entry: statements of a report, and a rate in bpm: one number, a list,
-# or an evenly spaced range. age_years and sex: a value, `own` (the patient's) or unknown.
+# or a range by count or step. age_years and sex: a value, `own` (the patient's) or unknown.
 conditions:
   - statements: [sinus rhythm]
     heart_rate_bpm: {{start: 60, stop: 100, count: 5}}
@@ -35,6 +35,10 @@ conditions:
       - sinus tachycardia
       - {{code: ventricular premature complex, certainty: possible}}
     heart_rate_bpm: 110
+
+# What must be true of a patient in a condition; the others are left out.
+# constraints:
+#   - condition.heart_rate_bpm <= 208 - 0.7 * patient.age_years
 
 replicates: 2                         # different noise, otherwise the same
 seed: 0

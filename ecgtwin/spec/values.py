@@ -1,6 +1,6 @@
 """Forms in which several numbers may be asked for: a range, draws from a distribution."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
@@ -55,23 +55,30 @@ class NumberRange(Spec):
         return [round(self.start + step * index, DECIMALS) for index in range(count)]
 
 
-class NormalDraws(Spec):
-    """``count`` numbers around ``mean``, between ``low`` and ``high``.
+class Draws(Spec):
+    """``count`` numbers between ``low`` and ``high``: alike, or normal around ``mean``.
 
     Number *i* follows from (seed, i): a larger count keeps those that were there.
     """
 
-    distribution: Literal["normal"]
-    mean: float
-    sd: float = Field(gt=0)
+    distribution: Literal["normal", "uniform"]
     low: float
     high: float
+    mean: float | None = None
+    sd: float | None = Field(default=None, gt=0)
     count: int = Field(ge=1, le=MAX_VALUES)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
-    def _mean_is_between(self) -> "NormalDraws":
-        if not self.low <= self.mean <= self.high:
+    def _fields_fit(self) -> "Draws":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}; exchange them")
+        if self.distribution == "uniform":
+            if self.mean is not None or self.sd is not None:
+                raise ValueError("mean and sd are of the normal distribution; leave them out")
+        elif self.mean is None or self.sd is None:
+            raise ValueError("the normal distribution needs mean and sd")
+        elif not self.low <= self.mean <= self.high:
             raise ValueError(
                 f"mean {self.mean:g} must lie between low {self.low:g} and high {self.high:g}"
             )
@@ -79,36 +86,15 @@ class NormalDraws(Spec):
 
     def value_at(self, index: int) -> float:
         """Return draw ``index``; it need not be below ``count``."""
-        normal = NormalDist(self.mean, self.sd)
-        below, until = normal.cdf(self.low), normal.cdf(self.high)
-        share = below + _uniform(self.seed, index) * (until - below)
-        value = normal.inv_cdf(share) if 0 < share < 1 else self.mean
-        return _within(round(value, DRAWN_DECIMALS), self.low, self.high)
-
-    def values(self) -> list[float]:
-        """Return the numbers, in the order in which they are drawn."""
-        return [self.value_at(index) for index in range(self.count)]
-
-
-class UniformDraws(Spec):
-    """``count`` numbers between ``low`` and ``high``, all alike; see NormalDraws."""
-
-    distribution: Literal["uniform"]
-    low: float
-    high: float
-    count: int = Field(ge=1, le=MAX_VALUES)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-
-    @model_validator(mode="after")
-    def _low_is_below(self) -> "UniformDraws":
-        if self.low > self.high:
-            raise ValueError(f"low {self.low:g} is above high {self.high:g}; exchange them")
-        return self
-
-    def value_at(self, index: int) -> float:
-        """Return draw ``index``; it need not be below ``count``."""
-        value = self.low + _uniform(self.seed, index) * (self.high - self.low)
-        return _within(round(value, DRAWN_DECIMALS), self.low, self.high)
+        share = _uniform(self.seed, index)
+        if self.mean is None or self.sd is None:
+            value = self.low + share * (self.high - self.low)
+        else:
+            normal = NormalDist(self.mean, self.sd)
+            below, until = normal.cdf(self.low), normal.cdf(self.high)
+            share = below + share * (until - below)
+            value = normal.inv_cdf(share) if 0 < share < 1 else self.mean
+        return min(max(round(value, DRAWN_DECIMALS), self.low), self.high)
 
     def values(self) -> list[float]:
         """Return the numbers, in the order in which they are drawn."""
@@ -121,25 +107,15 @@ def _uniform(seed: int, index: int) -> float:
     return float(bits.random_raw() >> 11) * 2.0**-53
 
 
-def _within(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
-
-
-def _kind_of_several(value: Any) -> str | None:  # noqa: ANN401  (raw YAML)
-    if isinstance(value, NumberRange | NormalDraws | UniformDraws):
-        return branch(type(value).__name__)
-    if not isinstance(value, dict):
-        return None
-    if "distribution" in value:
-        return branch("UniformDraws" if value["distribution"] == "uniform" else "NormalDraws")
-    return branch("NumberRange")
+def _form_of_several(value: Any) -> str | None:  # noqa: ANN401  (raw YAML)
+    if isinstance(value, Draws) or (isinstance(value, Mapping) and "distribution" in value):
+        return branch("Draws")
+    return branch("NumberRange") if isinstance(value, Mapping | NumberRange) else None
 
 
 Several = Annotated[
-    Annotated[NumberRange, Tag(branch("NumberRange"))]
-    | Annotated[NormalDraws, Tag(branch("NormalDraws"))]
-    | Annotated[UniformDraws, Tag(branch("UniformDraws"))],
-    Discriminator(_kind_of_several),
+    Annotated[NumberRange, Tag(branch("NumberRange"))] | Annotated[Draws, Tag(branch("Draws"))],
+    Discriminator(_form_of_several),
 ]
 
 

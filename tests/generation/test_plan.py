@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.generation.plan import CohortPlan, PatientRow, condition_rows, plan_text
-from ecgtwin.spec.cohort import CohortSpec, ConditionSpec
+from ecgtwin.generation.plan import (
+    CohortPlan,
+    PatientRow,
+    PatientTable,
+    check_rows,
+    plan_text,
+    wanted_states,
+)
+from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Statement
 
 
@@ -33,7 +40,7 @@ def make_plan(
         PatientRow(f"p{index}", "test", 50.0 + index, "female", f"b{index}")
         for index in range(num_patients)
     )
-    return CohortPlan(spec, patients, condition_rows(spec.conditions), "checkpoint")
+    return CohortPlan(spec, PatientTable.of(patients), wanted_states(spec), "checkpoint")
 
 
 counts = st.integers(1, 5)
@@ -110,18 +117,23 @@ def test_the_digest_covers_what_is_stored_and_not_who_makes_it_or_where() -> Non
         make_plan(batch_rows=8),
         make_plan(rows_per_shard=6),
         make_plan(sampling={"num_steps": 3}),
-        CohortPlan(plan.spec, plan.patients, plan.conditions, "another checkpoint"),
+        CohortPlan(plan.spec, plan.patients, plan.states, "another checkpoint"),
+        CohortPlan(plan.spec, plan.patients[1:], plan.states, "checkpoint"),
+        make_plan(constraints=["patient.age_years > 51"]),
     ]
-    assert len({plan.digest, *(other.digest for other in others)}) == 10
+    assert len({plan.digest, *(other.digest for other in others)}) == 12
 
 
 def test_a_condition_asked_for_twice_is_refused() -> None:
-    twice = [
-        ConditionSpec.parse({"heart_rate_bpm": [60, 75]}, origin="a test"),
-        ConditionSpec.parse({"heart_rate_bpm": 75}, origin="a test"),
-    ]
-    with pytest.raises(SpecificationError, match=r"conditions\.1: .* 75 bpm .* twice"):
-        condition_rows(twice)
+    twice = [{"heart_rate_bpm": [60, 75]}, {"heart_rate_bpm": 75, "label": "another name"}]
+    with pytest.raises(SpecificationError, match=r"conditions: .* 75 bpm .* twice \(0 and 1\)"):
+        make_plan(conditions=twice)
+    strata = {"strata": [{"count": 3}, {"count": 2, "age_years": [60, 95]}, {"count": 1}]}
+    with pytest.raises(SpecificationError, match=r"an unknown rate .*\(strata\.0 and strata\.2\)"):
+        make_plan(conditions=strata, replicates=1)
+    older = {"grid": {"statements": [["normal ecg"]], "age_years": [91, 95]}}  # one class
+    with pytest.raises(SpecificationError, match=r"\(0 and 0\)"):
+        make_plan(conditions=older)
 
 
 def test_the_plan_in_words() -> None:
@@ -130,3 +142,59 @@ def test_the_plan_in_words() -> None:
         "512 ECGs = 16 patients x 32 conditions x 1 replicate",
         "4 shards of 128 rows, 12.0 MiB before compression; 1 already committed",
     ]
+    text = plan_text(
+        make_plan(2, 3, 2, constraints=["condition.heart_rate_bpm < 52"]),
+        num_samples=1024,
+        num_committed=0,
+    )
+    assert text.splitlines()[:2] == [
+        "8 ECGs of 12 = 2 patients x 3 conditions x 2 replicates, less",
+        "  condition.heart_rate_bpm < 52: removes 2 patients in one",
+    ]
+    strata = {"strata": [{"count": 7, "heart_rate_bpm": [60, 70]}, {"count": 2}]}
+    text = plan_text(make_plan(conditions=strata, replicates=1), num_samples=8, num_committed=0)
+    assert text.splitlines()[0] == "9 ECGs in 2 strata of 3 conditions, of 3 patients"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"constraints": ["patient.sex == 'male'"]},
+            r"nothing is left of the cohort: .*patient\.sex == 'male': removes 12 patients",
+        ),
+        (
+            {
+                "conditions": {"strata": [{"count": 1}, {"count": 1, "label": "old", "sex": "male",
+                                          "among": "patient.age_years > 80"}]},
+                "replicates": 1,
+            },
+            r"conditions\.strata\.1 \(old\): none of the 3 patients",
+        ),
+    ],
+)  # fmt: skip
+def test_a_plan_that_constraints_leave_empty_is_refused(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SpecificationError, match=message):
+        check_rows(make_plan(**changes))
+
+
+def test_the_seed_of_a_sample_does_not_depend_on_what_constraints_leave_of_others() -> None:
+    conditions = [{"heart_rate_bpm": 60}, {"heart_rate_bpm": 70, "age_years": [30, "own"]}]
+    whole = make_plan(conditions=conditions)
+    part = make_plan(conditions=conditions, constraints=["condition.age_years > 50"])
+    strata = make_plan(
+        conditions={"strata": [{**one, "count": 5} for one in conditions]}, replicates=1
+    )
+    identities = {
+        (request.person, request.condition_digest, request.replicate)
+        for request in map(whole.request_at, range(whole.num_rows))
+    }
+    for plan in (part, strata):
+        assert 0 < plan.num_rows < whole.num_rows
+        for request in map(plan.request_at, range(plan.num_rows)):
+            triple = request.patient_index, request.condition_index, request.replicate
+            assert plan.row_of(*triple) == request.row
+            key = (request.person, request.condition_digest, request.replicate)
+            assert key in identities

@@ -169,7 +169,7 @@ def test_references_that_another_process_put_first_are_the_ones_that_count(
             type(mine.plan)(
                 spec,
                 tuple(reference.patient for reference in drifted),
-                mine.plan.conditions,
+                mine.plan.states,
                 mine.plan.checkpoint_digest,
             ),
             mine.layout,

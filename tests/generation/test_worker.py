@@ -85,6 +85,33 @@ def test_the_manifest_says_what_was_asked_for_and_what_was_measured(
     assert max(stored.columns["limb_residual_mv"]) <= 0.0025 + 1e-6
 
 
+@pytest.mark.parametrize("by_strata", [False, True])
+def test_what_constraints_leave_out_is_not_made(
+    inputs: Path, tmp_path: Path, twin: EcgTwin, by_strata: bool
+) -> None:
+    """Persons p1 (41 years), p2 (unknown), p3 (60): the fast rate is for nobody over 50."""
+    one = {"statements": ["sinus rhythm"], "heart_rate_bpm": [60, 170]}
+    spec = make_spec(
+        inputs,
+        tmp_path / "cohort",
+        conditions={"strata": [{**one, "count": 9}]} if by_strata else [one],
+        constraints=["condition.heart_rate_bpm < 170 or patient.age_years <= 50"],
+        replicates=1 if by_strata else 3,
+    )
+    cohort = write_plan(resolve_cohort(spec))
+    for shard in cohort.plan.shards():
+        generate_shard(twin, cohort, shard)
+    manifest = Cohort(cohort.url).columns
+    rates = list(zip(manifest["age_years"], manifest["heart_rate_bpm"], strict=True))
+    fast, slow = ([age for age, rate in rates if rate == wanted] for wanted in (170, 60))
+    assert set(fast) == {41.0}
+    assert (len(fast), len(slow)) == ((4, 5) if by_strata else (3, 9))
+    assert {41.0, 60.0} < set(slow)
+    names = ("person", "heart_rate_bpm", "replicate")
+    triples = zip(*(manifest[name] for name in names), strict=True)
+    assert len(set(triples)) == len(rates)
+
+
 def test_making_a_shard_again_changes_nothing(inputs: Path, tmp_path: Path) -> None:
     cohort = _made(inputs, tmp_path / "cohort")
     before = objects_under(cohort.url)

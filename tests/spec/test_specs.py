@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.spec.cohort import CohortSpec, ConditionSpec, RateRange, resolve_condition
+from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Statement, condition_from_columns
 from ecgtwin.spec.edit import EditSpec
 from ecgtwin.spec.model import BaseExtractorSpec, TwinSpec, VaeSpec
 from ecgtwin.spec.presets import preset
 from ecgtwin.spec.recipe import load_recipe
 from ecgtwin.spec.shard import cut_shards
+from ecgtwin.spec.states import WantedState
 from ecgtwin.spec.template import write_template
+from ecgtwin.spec.values import NumberRange
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def changed(template, old, new):
 
 def test_the_template_is_a_valid_commented_specification(template):
     spec = CohortSpec.from_yaml(template)
-    assert sum(len(entry.rates()) for entry in spec.conditions) == 9
+    assert spec.num_states() == len(spec.states()) == 9
     assert template.read_text().count("#") > 10
     with pytest.raises(SpecificationError, match="exists"):
         write_template(template, corpus="c", checkpoint="t", url="u")
@@ -125,14 +127,16 @@ def test_unknown_is_none_and_not_a_number():
 
 def test_own_values_are_the_patients():
     own = CardiacCondition(age_years=71, sex="female", heart_rate_bpm=50)
-    spec = ConditionSpec(statements=("atrial fibrillation",), age_years="own", sex="male")
-    resolved = resolve_condition(spec, 120.0, own)
+    spec = WantedState(
+        statements=("atrial fibrillation",), heart_rate_bpm=120.0, age_years="own", sex="male"
+    )
+    resolved = spec.of(age_years=own.age_years, sex=own.sex)
     assert (resolved.age_years, resolved.sex, resolved.heart_rate_bpm) == (71, "male", 120)
-    assert resolve_condition(spec, None, own).heart_rate_bpm is None
+    assert WantedState().of(age_years=own.age_years, sex=own.sex).heart_rate_bpm is None
 
 
 def test_rate_range_includes_both_ends():
-    assert RateRange(start=45, stop=150, count=4).values() == [45, 80, 115, 150]
+    assert NumberRange(start=45, stop=150, count=4).values() == [45, 80, 115, 150]
 
 
 @given(st.integers(0, 5000), st.integers(1, 700))
