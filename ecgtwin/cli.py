@@ -115,6 +115,8 @@ def _add_spec(commands: "Commands") -> None:
     check = actions.add_parser("check", help="validate a specification")
     check.add_argument("path")
     check.set_defaults(run=_spec_check)
+    schema = actions.add_parser("schema", help="print the JSON Schema, for editors")
+    schema.set_defaults(run=_spec_schema)
 
 
 def _spec_new(arguments: argparse.Namespace) -> int:
@@ -136,6 +138,13 @@ def _spec_check(arguments: argparse.Namespace) -> int:
     spec = CohortSpec.from_yaml(arguments.path)
     print(f"{arguments.path}: valid; digest of what it makes {spec.bytes_digest()}")
     print("corpus and checkpoint were not read: `ecgtwin generate --dry-run` does", file=sys.stderr)
+    return 0
+
+
+def _spec_schema(arguments: argparse.Namespace) -> int:
+    from ecgtwin.spec.cohort import CohortSpec
+
+    print(CohortSpec.schema_text(), end="")
     return 0
 
 

@@ -42,6 +42,13 @@ class Spec(BaseModel):
         return digest_of(self.model_dump(mode="json"))
 
     @classmethod
+    def schema_text(cls) -> str:
+        """Return the JSON Schema (draft 2020-12) as text."""
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        schema |= cls.model_json_schema()
+        return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
     def parse(cls, data: object, *, origin: str) -> Self:
         """Validate plain values; raise SpecificationError with one line per fault."""
         return cls.parse_text(YamlText(origin, data))

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from ecgtwin.spec.base import Spec, branch, digest_of
 from ecgtwin.spec.constraints import ConstraintText
+from ecgtwin.spec.effects import BYTES, RUN, bytes_fields
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.spec.states import (
     Conditions,
@@ -18,6 +19,8 @@ from ecgtwin.spec.states import (
 )
 
 MAX_STATES = 1_000_000
+
+Label = Annotated[str, Field(min_length=1, max_length=200)]
 
 Split = Literal["train", "validation", "test"]
 
@@ -51,9 +54,9 @@ Patients = Annotated[
 class OutputSpec(Spec):
     """Where the cohort goes and how it is cut."""
 
-    url: Annotated[str, Field(min_length=1)]
-    rows_per_shard: int = Field(default=512, ge=1)
-    rows_per_chunk: int = Field(default=16, ge=1)
+    url: Annotated[str, Field(min_length=1), RUN]
+    rows_per_shard: Annotated[int, Field(ge=1), BYTES] = 512
+    rows_per_chunk: Annotated[int, Field(ge=1), BYTES] = 16
 
     @model_validator(mode="after")
     def _chunks_fill_shards(self) -> "OutputSpec":
@@ -73,21 +76,29 @@ class RunSpec(Spec):
 
 
 class CohortSpec(Spec):
-    """What a user asks of a cohort. Every field but ``run`` and ``output.url`` shapes its bytes."""
+    """What a user asks of a cohort.
 
-    version: Literal[1] = 1
-    checkpoint: str
-    corpus: str
-    patients: Patients
-    conditions: Conditions
-    constraints: tuple[ConstraintText, ...] = ()  # all must be true of a patient in a state
-    replicates: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
-    share_noise: bool = False
-    batch_rows: int = Field(default=32, ge=1)  # rows sampled together: part of the numerics
-    sampling: SamplingSpec | None = None  # None: the checkpoint's own
+    Fields that shape what is stored are marked BYTES, those that do not RUN. Checkpoint and corpus
+    enter a plan by content, whatever their URL.
+    """
+
+    version: Annotated[Literal[1], BYTES] = 1
+    labels: Annotated[dict[Label, Label], Field(max_length=100), RUN] = Field(
+        default_factory=dict  # for people, and for who looks after jobs
+    )
+    checkpoint: Annotated[str, RUN]
+    corpus: Annotated[str, RUN]
+    patients: Annotated[Patients, BYTES]
+    conditions: Annotated[Conditions, BYTES]
+    # All must be true of a patient in a state.
+    constraints: Annotated[tuple[ConstraintText, ...], Field(max_length=100), BYTES] = ()
+    replicates: Annotated[int, Field(ge=1), BYTES] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63), BYTES] = 0
+    share_noise: Annotated[bool, BYTES] = False
+    batch_rows: Annotated[int, Field(ge=1), BYTES] = 32  # sampled together: part of the numerics
+    sampling: Annotated[SamplingSpec | None, BYTES] = None  # None: the checkpoint's own
     output: OutputSpec
-    run: RunSpec = RunSpec()
+    run: Annotated[RunSpec, RUN] = RunSpec()
 
     @field_validator("sampling")
     @classmethod
@@ -141,10 +152,5 @@ class CohortSpec(Spec):
         return conditions.parts() if isinstance(conditions, GroupedConditions) else conditions
 
     def bytes_digest(self) -> str:
-        """Return a digest of the fields that decide what is stored (not where or by whom).
-
-        The checkpoint and the corpus enter by content, through the plan digest, not by URL.
-        """
-        data = self.model_dump(mode="json", exclude={"run", "checkpoint", "corpus"})
-        del data["output"]["url"]
-        return digest_of(data)
+        """Return a digest of the fields that decide what is stored (not where or by whom)."""
+        return digest_of(bytes_fields(self))

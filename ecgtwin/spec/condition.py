@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 
 from ecgtwin.spec.base import Spec
 
@@ -24,6 +24,14 @@ class Statement(Spec):
     @classmethod
     def _from_text(cls, value: Any) -> Any:  # noqa: ANN401  (raw YAML)
         return {"code": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls,
+        core_schema: Any,  # noqa: ANN401  (of pydantic)
+        handler: GetJsonSchemaHandler,
+    ) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "minLength": 1}, handler(core_schema)]}
 
     @field_validator("code")
     @classmethod
