@@ -191,6 +191,11 @@ class CohortPlan:
         """Return the row of a sample, None where the cohort has no such."""
         return self.rows.row_of(Sample(patient_index, state_index, replicate))
 
+    @property
+    def num_shards(self) -> int:
+        """Number of shards that the rows are cut into."""
+        return -(-self.num_rows // self.spec.output.rows_per_shard)
+
     def shards(self) -> list[Shard]:
         """Return the shards that partition the rows, in row order."""
         return cut_shards(self.num_rows, self.spec.output.rows_per_shard)
@@ -268,7 +273,7 @@ def plan_text(plan: CohortPlan, *, num_samples: int, num_committed: int) -> str:
         [
             f"{plan.num_rows:,} ECGs{_what_they_are(plan)}",
             *_removal(plan),
-            f"{_count(len(plan.shards()), 'shard')} of {plan.spec.output.rows_per_shard:,} rows, "
+            f"{_count(plan.num_shards, 'shard')} of {plan.spec.output.rows_per_shard:,} rows, "
             f"{raw_bytes / 2**20:,.1f} MiB before compression; {num_committed:,} already committed",
         ]
     )

@@ -54,7 +54,7 @@ def test_rows_and_requests_correspond_and_shards_partition_them(
     assert plan.num_rows == num_patients * num_conditions * replicates
     rows = [row for shard in plan.shards() for row in range(shard.start, shard.stop)]
     assert rows == list(range(plan.num_rows))
-    assert [shard.index for shard in plan.shards()] == list(range(len(plan.shards())))
+    assert [shard.index for shard in plan.shards()] == list(range(plan.num_shards))
     triples = [
         (request.patient_index, request.condition_index, request.replicate)
         for request in map(plan.request_at, rows)
