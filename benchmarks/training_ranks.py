@@ -147,8 +147,8 @@ def overhead(out: Path, batch_size: int, num_steps: int, rounds: int) -> None:
 
 def pace(out: Path, batch_size: int, num_steps: int, rounds: int) -> None:
     """Samples per second of our loop on as many ranks as there are, each on a core of its own."""
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
+    core = int(os.environ.get("ECGTWIN_BENCHMARK_CORE") or os.environ.get("LOCAL_RANK", "0"))
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
     spec = spec_of(batch_size, num_steps)
     engine = DeepSpeedEngine(denoiser_objective(spec), spec)
     found = []

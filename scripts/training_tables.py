@@ -93,10 +93,35 @@ def pathways() -> str:
     return _made(lines, result)
 
 
+def speed() -> str:
+    """Our loop against a bare one, ranks against one, memory of a large contrast."""
+    result = _read("training")
+    overhead, scaling, memory = (result[key] for key in ("overhead", "scaling", "contrast_memory"))
+    seconds = sorted(one["ours_s"] for one in overhead["rounds"])
+    large, small = memory["batch_sizes"][1], memory["batch_sizes"][0]
+    lines = [
+        "| what | found | wanted |",
+        "|---|--:|--:|",
+        f"| a step of ours over one of bare DDP, two ranks, {seconds[len(seconds) // 2]:.2f} s | "
+        f"{overhead['ratio'] - 1:.1%} more | at most {overhead['wanted_ratio'] - 1:.0%} |",
+        f"| of a step, waiting for data | {overhead['data_wait_share']:.1%} "
+        f"| below {overhead['wanted_data_wait_share']:.0%} |",
+        f"| two ranks over one, samples a second | {scaling['ratio']:.2f} times "
+        f"| at least {scaling['wanted_ratio']:.1f} |",
+        f"| the same of two processes that exchange nothing | "
+        f"{scaling['limit_of_the_machine']:.2f} times | |",
+        f"| memory of {large:,} pairs above {small} | {memory['extra_mib']:.0f} MiB "
+        f"| at most {memory['wanted_extra_mib']} MiB |",
+    ]
+    made = f"`{result['command']}`, {result['date']}, {result['machine']['processor']}."
+    return "\n".join(["", *lines, "", made, "", ""])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "extractor-retrieval": retrieval,
     "extractor-leak": leak,
     "pathways": pathways,
+    "training-speed": speed,
 }
 
 
