@@ -201,22 +201,26 @@ class CohortPlan:
         return cut_shards(self.num_rows, self.spec.output.rows_per_shard)
 
 
-def wanted_states(spec: CohortSpec) -> tuple[WantedState, ...]:
-    """Return the states in order; raise SpecificationError if two are the same."""
-    states = spec.states()
-    first: dict[WantedState, int] = {}
-    for place, state in enumerate(states):
+def check_states_differ(plan: CohortPlan) -> None:
+    """Raise SpecificationError where a patient would be drawn in the same state twice.
+
+    Strata may ask for a state twice if they do so of different patients.
+    """
+    places_of: dict[WantedState, list[int]] = {}
+    for place, state in enumerate(plan.states):
         unlabelled = state.model_copy(update={"label": None}) if state.label else state
-        if unlabelled in first:
-            rate = state.heart_rate_bpm
-            at = "an unknown rate" if rate is None else f"{rate:g} bpm"
-            raise SpecificationError(
-                f"conditions: the same state at {at} is asked for twice "
-                f"({_origin(spec, first[unlabelled])} and {_origin(spec, place)}), which would "
-                "give the same ECGs twice; remove one, or raise `replicates`"
-            )
-        first[unlabelled] = place
-    return tuple(states)
+        places_of.setdefault(unlabelled, []).append(place)
+    for state, places in places_of.items():
+        admitted = plan.admission.is_admitted_KC[:, places] if len(places) > 1 else None
+        if admitted is None or admitted.sum(axis=1).max(initial=0) < 2:
+            continue
+        twice = np.array(places)[admitted[admitted.sum(axis=1).argmax()]].tolist()
+        at = "an unknown rate" if state.heart_rate_bpm is None else f"{state.heart_rate_bpm:g} bpm"
+        raise SpecificationError(
+            f"conditions: the same state at {at} is asked for twice of the same patients "
+            f"({_origin(plan.spec, twice[0])} and {_origin(plan.spec, twice[1])}), which would "
+            "give the same ECGs twice; remove one, or raise `replicates`"
+        )
 
 
 def _origin(spec: CohortSpec, place: int) -> str:
@@ -251,7 +255,8 @@ def _texts(values: Sequence[str]) -> Texts:
 
 
 def check_rows(plan: CohortPlan) -> None:
-    """Raise SpecificationError where constraints leave nothing, or nothing of a stratum."""
+    """Raise SpecificationError where rows would be the same, or none of a cohort or stratum."""
+    check_states_differ(plan)
     rows, strata = plan.rows, plan.spec.strata()
     if isinstance(rows, StratifiedRows):
         for place, (one, states) in enumerate(zip(strata or (), rows.states_of, strict=True)):

@@ -28,7 +28,6 @@ from ecgtwin.generation.plan import (
     PatientRow,
     PatientTable,
     check_rows,
-    wanted_states,
 )
 from ecgtwin.generation.references import (
     Reference,
@@ -176,7 +175,7 @@ def _resolved(
     plan = CohortPlan(
         _with_pseudonyms(spec, references),
         PatientTable.of(reference.patient for reference in references),
-        wanted_states(spec),
+        tuple(spec.states()),
         inputs["checkpoint"],
     )
     check_rows(plan)

@@ -11,7 +11,6 @@ from ecgtwin.generation.plan import (
     PatientTable,
     check_rows,
     plan_text,
-    wanted_states,
 )
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Statement
@@ -40,7 +39,7 @@ def make_plan(
         PatientRow(f"p{index}", "test", 50.0 + index, "female", f"b{index}")
         for index in range(num_patients)
     )
-    return CohortPlan(spec, PatientTable.of(patients), wanted_states(spec), "checkpoint")
+    return CohortPlan(spec, PatientTable.of(patients), tuple(spec.states()), "checkpoint")
 
 
 counts = st.integers(1, 5)
@@ -126,14 +125,28 @@ def test_the_digest_covers_what_is_stored_and_not_who_makes_it_or_where() -> Non
 
 def test_a_condition_asked_for_twice_is_refused() -> None:
     twice = [{"heart_rate_bpm": [60, 75]}, {"heart_rate_bpm": 75, "label": "another name"}]
-    with pytest.raises(SpecificationError, match=r"conditions: .* 75 bpm .* twice \(0 and 1\)"):
-        make_plan(conditions=twice)
+    with pytest.raises(SpecificationError, match=r"conditions: .* 75 bpm .* twice .*\(0 and 1\)"):
+        check_rows(make_plan(conditions=twice))
     strata = {"strata": [{"count": 3}, {"count": 2, "age_years": [60, 95]}, {"count": 1}]}
     with pytest.raises(SpecificationError, match=r"an unknown rate .*\(strata\.0 and strata\.2\)"):
-        make_plan(conditions=strata, replicates=1)
+        check_rows(make_plan(conditions=strata, replicates=1))
     older = {"grid": {"statements": [["normal ecg"]], "age_years": [91, 95]}}  # one class
     with pytest.raises(SpecificationError, match=r"\(0 and 0\)"):
-        make_plan(conditions=older)
+        check_rows(make_plan(conditions=older))
+
+
+def test_strata_may_ask_for_a_state_twice_of_different_patients() -> None:
+    def plan(age: int) -> CohortPlan:
+        parts = [f"patient.age_years <= {age}", "patient.age_years > 50"]
+        strata = [{"heart_rate_bpm": 60, "count": 3, "among": among} for among in parts]
+        return make_plan(conditions={"strata": strata}, replicates=1)
+
+    check_rows(plan(50))
+    persons = [plan(50).request_at(row).person for row in range(6)]
+    assert set(persons[:3]) == {"p0"}
+    assert set(persons[3:]) == {"p1", "p2"}
+    with pytest.raises(SpecificationError, match=r"strata\.0 and strata\.1"):
+        check_rows(plan(51))
 
 
 def test_the_plan_in_words() -> None:
