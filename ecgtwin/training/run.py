@@ -1,6 +1,7 @@
 """One training run from URLs to a checkpoint: what ``ecgtwin train`` does on every rank."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,7 @@ from ecgtwin.training.metrics import JsonLines, Reporter, silent, tee, tensorboa
 from ecgtwin.training.objectives import check_weighting
 from ecgtwin.training.origins import Origin, open_origin, rows_of, text_encoder_for
 from ecgtwin.training.panels import DrawPanel, kept_panels
+from ecgtwin.training.rows import TrainingRows
 from ecgtwin.training.stages import StageInputs, StageResult, parameters_of, train_twin
 from ecgtwin.twin.anew import begun_anew
 from ecgtwin.twin.checkpoint import untrained_networks
@@ -182,6 +184,23 @@ def _own_version() -> str:
         return "not installed"
 
 
+def _statements(job: TrainingJob, twin: EcgTwin, rows: TrainingRows) -> dict[str, int]:
+    """Return how many recordings with each statement the denoiser has learnt from.
+
+    What it was trained on before counts where it goes on from there, or is left alone; the larger
+    number, as the recordings may be the same.
+    """
+    counts: Counter[str] = Counter()
+    if "denoiser" in job.stages:
+        for condition in rows.conditions:
+            counts.update({one.code for one in condition.statements})
+    before = twin.provenance.get("statements")
+    begins_anew = "denoiser" in job.stages and "denoiser" in job.recipe.anew
+    if isinstance(before, dict) and not begins_anew:
+        counts |= Counter(before)
+    return dict(sorted(counts.items()))
+
+
 def _left_untrained(job: TrainingJob, twin: EcgTwin) -> list[str]:
     before: Sequence[str] = STAGES
     if job.start_from is not None:
@@ -207,6 +226,7 @@ def _finish(
         "start_from": job.start_from,
         "training_records": len(inputs.train_rows),
         "training_patients": len(set(inputs.train_rows.persons)),
+        "statements": _statements(job, twin, inputs.train_rows),
         "stages": stages,
         "untrained": _left_untrained(job, twin),
         "engine": job.engine,

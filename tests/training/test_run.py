@@ -106,6 +106,21 @@ def test_one_validation_person_alone_cannot_judge_the_base_extractor(job, result
     assert (extractor.validation, extractor.selected_step) == ({}, 3)
 
 
+def test_the_checkpoint_says_what_statements_the_denoiser_has_learnt(
+    job, results, corpus, tmp_path
+):
+    rows = TrainingRows.read([Corpus(corpus)], "train")
+    counts = {}
+    for condition in rows.conditions:
+        for code in {statement.code for statement in condition.statements}:
+            counts[code] = counts.get(code, 0) + 1
+    learnt = EcgTwin.load(job.out).provenance["statements"]
+    assert learnt == counts
+    assert list(learnt) == sorted(counts)
+    run_training(with_crop(job, 16, tmp_path), rank=0)  # the extractor alone goes on
+    assert EcgTwin.load(str(tmp_path / "twin")).provenance["statements"] == counts
+
+
 @pytest.mark.parametrize("crop_frames", [16, 64])
 def test_the_base_extractor_trains_on_windows(job, results, tmp_path, crop_frames):
     (extractor,) = run_training(with_crop(job, crop_frames, tmp_path), rank=0)
@@ -299,6 +314,7 @@ def test_a_vae_alone_may_start_from_nothing_and_its_checkpoint_says_what_is_miss
     only = replace(job, out=str(tmp_path / "vae"), folder=tmp_path / "training", stages=("vae",))
     run_training(only, rank=0)
     first = EcgTwin.load(only.out)
+    assert first.provenance["statements"] == {}
     assert set(first.provenance["stages"]) == {"vae"}
     assert untrained_networks(first.provenance) == ("base_extractor", "denoiser")
     with pytest.raises(CheckpointError, match="not trained yet: base_extractor, denoiser; go on"):
