@@ -133,7 +133,7 @@ def _add(said: str) -> "Add":
     statement, separator, weight = said.partition("=")
     fields: dict[str, Any] = {"statement": _statement(statement)}
     if separator:
-        fields["weight"] = weight
+        fields["weight"] = _number(weight)
     return Add.parse(fields, origin=f"--add {said!r}")
 
 
@@ -143,7 +143,7 @@ def _reweight(said: str) -> "Reweight":
     statement, separator, weight = said.partition("=")
     if not separator:
         raise SpecificationError(f"--reweight {said!r}: write STATEMENT=WEIGHT, like ...=2")
-    fields = {"statement": statement, "weight": weight}
+    fields = {"statement": statement, "weight": _number(weight)}
     return Reweight.parse(fields, origin=f"--reweight {said!r}")
 
 
@@ -151,3 +151,11 @@ def _statement(said: str) -> dict[str, str]:
     """Return a statement's fields; a certainty may stand in brackets behind its code."""
     match = _CERTAINTY.fullmatch(said.strip())
     return {"code": match[1], "certainty": match[2]} if match else {"code": said.strip()}
+
+
+def _number(text: str) -> float | str:
+    """Return the number that ``text`` is, or the text: the specification says what is wrong."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -50,8 +50,8 @@ class Spec(BaseModel):
 
     @classmethod
     def parse(cls, data: object, *, origin: str) -> Self:
-        """Validate plain values; raise SpecificationError with one line per fault."""
-        return cls.parse_text(YamlText(origin, data))
+        """Validate values, or specifications among them; SpecificationError has a line per fault."""
+        return cls.parse_text(YamlText(origin, _plain(data)))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -72,6 +72,15 @@ class Spec(BaseModel):
 def branch(name: str) -> str:
     """Return the tag of one form that a field may take: known to messages, not shown in them."""
     return _BRANCH + name
+
+
+def _plain(data: object) -> object:
+    """Return ``data`` with specifications in it as plain values."""
+    if isinstance(data, BaseModel):
+        return data.model_dump(mode="json")
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(one) for one in data] if isinstance(data, list | tuple) else data
 
 
 def _check_plain(text: YamlText) -> None:
