@@ -50,7 +50,7 @@ class Spec(BaseModel):
 
     @classmethod
     def parse(cls, data: object, *, origin: str) -> Self:
-        """Validate values, or specifications among them; SpecificationError has a line per fault."""
+        """Validate plain values, and specifications among them; errors have a line per fault."""
         return cls.parse_text(YamlText(origin, _plain(data)))
 
     @classmethod
