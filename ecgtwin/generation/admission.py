@@ -117,12 +117,11 @@ def _classes(
     patients: PatientColumns, fields: Sequence[str]
 ) -> tuple[NDArray[np.int32], dict[str, Values]]:
     """Return each patient's class, and the value of each field in each class."""
-    code_N = np.zeros(len(patients), np.int64)
+    class_N, first_K = np.zeros(len(patients), np.int64), np.zeros(1, np.int64)
     for field in fields:
         own_N = _codes(patients.column(field))
-        code_N = code_N * (int(own_N.max(initial=0)) + 1) + own_N
-        code_N = np.unique(code_N, return_inverse=True)[1]  # small again: fields cannot overflow
-    _, first_K, class_N = np.unique(code_N, return_index=True, return_inverse=True)
+        code_N = class_N * (int(own_N.max(initial=0)) + 1) + own_N
+        _, first_K, class_N = np.unique(code_N, return_index=True, return_inverse=True)
     values = {field: patients.column(field)[first_K] for field in fields}
     return class_N.astype(np.int32), values
 
@@ -145,7 +144,7 @@ class _StateColumns:
             "condition.heart_rate_bpm": _numbers([one.heart_rate_bpm for one in states]),
             "condition.statements": _objects(
                 [
-                    frozenset(line.code for line in one.statements if line.certainty != "negated")
+                    frozenset(line.code for line in one.statements if line.certainty == "definite")
                     for one in states
                 ]
             ),

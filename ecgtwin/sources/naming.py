@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection, Mapping
 
-from ecgtwin.sources.statements import canonical_codes, read_line, statement_table
+from ecgtwin.sources.statements import read_line, statement_table
 
 # Abbreviations of the PhysioNet/CinC Challenge 2021 that no wording and no SCP code covers.
 _ABBREVIATIONS: Mapping[str, str] = {
@@ -48,11 +48,6 @@ def nearest_codes(text: str, known: Collection[str], *, num: int = 3) -> list[st
         for code in known
     }
     return sorted(ratio, key=lambda code: (-ratio[code], code))[:num]
-
-
-def every_code() -> frozenset[str]:
-    """Return every statement that any source can have."""
-    return canonical_codes()
 
 
 def _stood_for(text: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""Constraints of a cohort: expressions that must be true of each patient in each state."""
+"""Constraints of a cohort: expressions that must be true of each patient in each state.
+
+``condition.statements`` are the definite ones: what is possible or negated is not there.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -93,8 +93,10 @@ def balance(table: CaseTable, classes: Sequence[str], *, to: int) -> MadeStrata:
     for code in sorted(classes, key=lambda one: (counts[one], one)):
         missing = to - counts[code] - added[code]
         if missing > 0:
-            for report, rows, count in _reports_to_fill(table, code, set(classes), missing):
-                strata.append(_stratum(table, report, rows, count, label=_label(code, report)))
+            filling = _reports_to_fill(table, code, set(classes), missing)
+            for number, (report, rows, count) in enumerate(filling, start=1):
+                label = code if len(filling) == 1 else f"{code} {number}"
+                strata.append(_stratum(table, report, rows, count, label=label))
                 for other in codes_of(report):
                     added[other] += count
     notes = [_balance_note(code, counts[code], added[code], to) for code in sorted(classes)]
@@ -144,7 +146,8 @@ def mirror(table: CaseTable, *, total: int, patients: PatientsAtHand) -> MadeStr
         abs(cells[cell] / len(table) - count / total)
         for cell, count in zip(ordered, given, strict=True)
     )
-    apart += sum(count for cell, count in cells.items() if cell not in set(ordered)) / len(table)
+    chosen = set(ordered)
+    apart += sum(count for cell, count in cells.items() if cell not in chosen) / len(table)
     left_out = len(table) - sum(possible[cell] for cell in ordered)
     return MadeStrata(
         strata,
@@ -261,11 +264,6 @@ def written_report(report: Report) -> list[Any]:
         code if certainty == "definite" else {"code": code, "certainty": certainty}
         for code, certainty in report
     ]
-
-
-def _label(code: str, report: Report) -> str:
-    rest = [name for name, _ in report if name != code]
-    return code if not rest else f"{code} with {', '.join(rest)}"[:100]
 
 
 def _bands(values: Floats, edges: Sequence[int]) -> list[int]:

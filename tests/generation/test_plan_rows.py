@@ -194,6 +194,17 @@ def test_own_values_are_the_patients(text):
     assert admission.is_admitted_KC[admission.class_N].tolist() == [[True, True], [False, True]]
 
 
+def test_a_statement_that_is_possible_or_negated_is_not_there():
+    states = [
+        WantedState(statements=({"code": "infarct", "certainty": certainty},))
+        for certainty in ("definite", "possible", "negated")
+    ]
+    constraint = constraints_of("'infarct' in condition.statements")
+    assert admit(patients_of([50.0]), states, constraint).is_admitted_KC.tolist() == [
+        [True, False, False]
+    ]
+
+
 def test_a_stratum_may_be_among_some_patients_only():
     patients = patients_of([33.0, 50.0, None])
     among = [(range(1, 2), Constraint.of("patient.age_years > 40"))]

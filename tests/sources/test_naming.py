@@ -2,9 +2,10 @@
 
 import pytest
 
-from ecgtwin.sources.naming import _ABBREVIATIONS, canonical_code, every_code, nearest_codes
+from ecgtwin.sources.naming import _ABBREVIATIONS, canonical_code, nearest_codes
+from ecgtwin.sources.statements import canonical_codes
 
-KNOWN = every_code()
+KNOWN = canonical_codes()
 
 
 @pytest.mark.parametrize(

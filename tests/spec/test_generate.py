@@ -100,6 +100,7 @@ def test_classes_are_filled_with_reports_that_hold_no_other():
         (AF, LBBB),
     }
     assert made_counts(strata_of(alone))[AF] == 71
+    assert [one.label for one in strata_of(alone)] == [f"{AF} 1", f"{AF} 2"]
 
 
 def test_rare_fills_what_is_below_and_leaves_the_rest():
