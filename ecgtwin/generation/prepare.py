@@ -23,12 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
-from ecgtwin.generation.plan import (
-    CohortPlan,
-    PatientRow,
-    PatientTable,
-    check_rows,
-)
+from ecgtwin.generation.plan import CohortPlan, PatientRow, PatientTable, check_rows
 from ecgtwin.generation.references import (
     Reference,
     ReferenceRecords,

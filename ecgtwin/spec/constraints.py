@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from ecgtwin.spec.expression import Kind, Node, fields_of, parse_expression
+from ecgtwin.spec.expression import Kind, parse_expression
+from ecgtwin.spec.expression_tree import Node, fields_of
 
 _OF_PATIENTS: Mapping[str, Kind] = {
     "patient.age_years": "number",

@@ -14,8 +14,18 @@ true.
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from ecgtwin.spec.expression_tree import (
+    Arithmetic,
+    Comparison,
+    Field,
+    IsKnown,
+    Junction,
+    Literally,
+    Node,
+    Not,
+)
 
 MAX_LENGTH = 2_000  # characters
 MAX_DEPTH = 40  # of what stands inside something else
@@ -40,64 +50,6 @@ _TOKEN = re.compile(
 )
 _KEYWORDS = frozenset({"and", "or", "not", "in", "is", "known", "unknown"})
 _COMPARISONS = frozenset({"<", "<=", "==", "!=", ">=", ">"})
-
-
-@dataclass(frozen=True, slots=True)
-class Literally:
-    """A number, or a text, as it stands there."""
-
-    value: float | str
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """The value of a named field."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    """``left`` and ``right`` joined by one of + - * /."""
-
-    sign: str
-    left: "Node"
-    right: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """``left`` and ``right`` joined by one of < <= == != >= >, or by ``in``."""
-
-    sign: str
-    left: "Node"
-    right: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class IsKnown:
-    """Whether the value of a field is known; never unknown itself."""
-
-    of: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """The opposite."""
-
-    of: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Junction:
-    """``and`` or ``or`` of two truths."""
-
-    word: Literal["and", "or"]
-    left: "Node"
-    right: "Node"
-
-
-Node = Literally | Field | Arithmetic | Comparison | IsKnown | Not | Junction
 
 
 class _Typed(NamedTuple):
@@ -126,45 +78,6 @@ def parse_expression(text: str, fields: Mapping[str, Kind]) -> Node:
     found = parser.truth()
     parser.expect_end()
     return found.node
-
-
-def fields_of(node: Node) -> frozenset[str]:
-    """Return the names of the fields that ``node`` looks at."""
-    return frozenset(one.name for one in _walk(node) if isinstance(one, Field))
-
-
-def texts_sought_in(node: Node) -> dict[str, list[str]]:
-    """Return, by the name of a field of statements, the texts that are sought in it."""
-    found: dict[str, list[str]] = {}
-    for one in _walk(node):
-        match one:
-            case Comparison("in", Literally(str() as text), Field(name)):
-                found.setdefault(name, []).append(text)
-    return found
-
-
-def with_sought_texts(node: Node, replacements: Mapping[str, str]) -> Node:
-    """Return ``node`` with texts that are sought in statements replaced."""
-    match node:
-        case Comparison("in", Literally(str() as text), right):
-            return Comparison("in", Literally(replacements.get(text, text)), right)
-        case Not(of):
-            return Not(with_sought_texts(of, replacements))
-        case Junction(word, left, right):
-            return Junction(
-                word, with_sought_texts(left, replacements), with_sought_texts(right, replacements)
-            )
-    return node
-
-
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
-    match node:
-        case Arithmetic(_, left, right) | Comparison(_, left, right) | Junction(_, left, right):
-            yield from _walk(left)
-            yield from _walk(right)
-        case IsKnown(of) | Not(of):
-            yield from _walk(of)
 
 
 def _tokens(text: str) -> Iterator[_Token]:

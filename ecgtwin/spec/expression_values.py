@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.spec.expression import (
+from ecgtwin.spec.expression_tree import (
     Arithmetic,
     Comparison,
     Field,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgtwin.spec.expression import (
-    MAX_LENGTH,
+from ecgtwin.spec.expression import MAX_LENGTH, parse_expression
+from ecgtwin.spec.expression_tree import (
     Arithmetic,
     Comparison,
     Field,
@@ -20,7 +20,6 @@ from ecgtwin.spec.expression import (
     Literally,
     Not,
     fields_of,
-    parse_expression,
     texts_sought_in,
     with_sought_texts,
 )
