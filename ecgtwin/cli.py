@@ -12,6 +12,8 @@ from ecgtwin.commands.corpus import add_corpus
 from ecgtwin.commands.edit import add_edit
 from ecgtwin.commands.import_weights import add_import_weights
 from ecgtwin.commands.ingest import add_ingest
+from ecgtwin.commands.plan import add_plan
+from ecgtwin.commands.spec import add_spec
 from ecgtwin.commands.train import add_train
 from ecgtwin.commands.training_options import add_job_options, add_ray_options
 from ecgtwin.errors import EcgTwinError, SpecificationError
@@ -55,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     add_corpus(commands)
     add_train(commands)
     add_import_weights(commands)
-    _add_spec(commands)
+    add_spec(commands)
+    add_plan(commands)
     _add_generate(commands)
     add_edit(commands)
     _add_submit(commands)
@@ -101,51 +104,6 @@ def _report_failures(errors: Sequence[str | None]) -> int:
         last = (error or "").strip().splitlines()[-1:]
         print(f"ecgtwin: a shard failed: {''.join(last)}", file=sys.stderr)
     return 1 if errors else 0
-
-
-def _add_spec(commands: "Commands") -> None:
-    spec = commands.add_parser("spec", help="write or check a cohort specification")
-    actions = spec.add_subparsers(metavar="ACTION", required=True)
-    new = actions.add_parser("new", help="write a commented specification to start from")
-    new.add_argument("path", type=Path)
-    new.add_argument("--corpus", default="corpus", help="URL of the corpus")
-    new.add_argument("--checkpoint", default="tiny")
-    new.add_argument("--url", default="cohort", help="URL of the cohort to make")
-    new.set_defaults(run=_spec_new)
-    check = actions.add_parser("check", help="validate a specification")
-    check.add_argument("path")
-    check.set_defaults(run=_spec_check)
-    schema = actions.add_parser("schema", help="print the JSON Schema, for editors")
-    schema.set_defaults(run=_spec_schema)
-
-
-def _spec_new(arguments: argparse.Namespace) -> int:
-    from ecgtwin.spec.template import write_template
-
-    write_template(
-        arguments.path,
-        corpus=arguments.corpus,
-        checkpoint=arguments.checkpoint,
-        url=arguments.url,
-    )
-    print(arguments.path)
-    return 0
-
-
-def _spec_check(arguments: argparse.Namespace) -> int:
-    from ecgtwin.spec.cohort import CohortSpec
-
-    spec = CohortSpec.from_yaml(arguments.path)
-    print(f"{arguments.path}: valid; digest of what it makes {spec.bytes_digest()}")
-    print("corpus and checkpoint were not read: `ecgtwin generate --dry-run` does", file=sys.stderr)
-    return 0
-
-
-def _spec_schema(arguments: argparse.Namespace) -> int:
-    from ecgtwin.spec.cohort import CohortSpec
-
-    print(CohortSpec.schema_text(), end="")
-    return 0
 
 
 def _add_generate(commands: "Commands") -> None:

@@ -58,11 +58,20 @@ def measure_cohort(url: str, *, say: Callable[[str], None]) -> MeasuredCohort:
         {**stored, "output": {**stored["output"], "url": url}}, origin=f"{url}/cohort.json"
     )
     resolved, twin = resolve_cohort(spec), load_twin(spec.checkpoint, texts_at=spec.corpus)
-    inputs = _gather(cohort, Corpus(spec.corpus), resolved, twin)
+    inputs = _gather(cohort, _corpus_of(spec, url), resolved, twin)
     results = evaluate(inputs)
     for line in _summary_lines(results):
         say(line)
     return MeasuredCohort(cohort, resolved, twin, inputs, results)
+
+
+def _corpus_of(spec: CohortSpec, url: str) -> Corpus:
+    if spec.corpus is None:
+        raise SpecificationError(
+            f"{url} is of persons without recordings (a bank, or a population), and a report "
+            "compares with recordings; name a `corpus` in the specification"
+        )
+    return Corpus(spec.corpus)
 
 
 def check_report_path(path: Path) -> None:
@@ -84,7 +93,7 @@ def write_cohort_report(
 ) -> None:
     """Write the report as HTML at ``path`` and its figures as ``results.json`` beside it."""
     plan = measured.resolved.plan
-    source = Corpus(plan.spec.corpus).description.get("source")
+    source = _corpus_of(plan.spec, measured.resolved.url).description.get("source")
     about = {
         "source": str(source.get("name", "")) if isinstance(source, Mapping) else None,
         "version": version("ecgtwin"),

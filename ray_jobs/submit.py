@@ -14,6 +14,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from ecgtwin.commands.training_options import job_of, ray_words_of, words_of
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.spec.patients import PatientsOfBank
 from ecgtwin.spec.recipe import is_built_in
 from ecgtwin.store.objects import is_s3
 from ecgtwin.training.run import TrainingJob
@@ -81,7 +82,11 @@ def _connect(address: str) -> JobSubmissionClient:
 
 def check_reachable(spec: CohortSpec, origin: str) -> None:
     """Raise SpecificationError for a path that means another place on another machine."""
-    urls = {"corpus": spec.corpus, "output.url": spec.output.url}
+    urls = {"output.url": spec.output.url}
+    if spec.corpus is not None:
+        urls["corpus"] = spec.corpus
+    if isinstance(spec.patients, PatientsOfBank):
+        urls["patients.bank"] = spec.patients.bank
     if spec.checkpoint not in SHIPPED:
         urls["checkpoint"] = spec.checkpoint
     for name, url in urls.items():

@@ -23,7 +23,8 @@ from ecgtwin.demo import (
 from ecgtwin.errors import SourceError, SpecificationError
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.sources.simulated import SINUS_STATES, SimulatedSource
-from ecgtwin.spec.cohort import CohortSpec, PatientsBySplit
+from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.spec.patients import PatientsOfCorpus
 from ecgtwin.spec.recipe import STAGES
 from ecgtwin.store.reader import Cohort, Corpus
 from ecgtwin.store.verify import verify
@@ -46,7 +47,7 @@ def test_it_asks_for_unseen_persons_at_rates_spread_evenly(tmp_path: Path) -> No
     rates = [state.heart_rate_bpm for state in spec.states()]
     assert len(rates) == NUM_CONDITIONS == 32
     np.testing.assert_allclose(rates, np.linspace(45, 150, 32), atol=0.05)
-    assert spec.patients == PatientsBySplit(split="test", count=NUM_PATIENTS)
+    assert spec.patients == PatientsOfCorpus(split="test", count=NUM_PATIENTS)
     assert NUM_PATIENTS * len(rates) * spec.replicates == NUM_TWINS == 512
     assert spec.sampling is None or spec.sampling.num_steps <= 20
 

@@ -1,6 +1,7 @@
 """``ecgtwin corpus``: what is done to a corpus as a whole."""
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ def add_corpus(commands: "Commands") -> None:
     actions = corpus.add_subparsers(metavar="ACTION", required=True)
     _add_embed(actions)
     _add_encode(actions)
+    _add_bank(actions)
     _add_pack(actions)
 
 
@@ -52,6 +54,22 @@ def _add_encode(actions: "Commands") -> None:
     encode.set_defaults(run=_encode)
 
 
+def _add_bank(actions: "Commands") -> None:
+    bank = actions.add_parser(
+        "bank", help="write persons as base vectors, to draw twins of without their recordings"
+    )
+    bank.add_argument("url", help="the corpus: a folder or s3:// URL")
+    bank.add_argument("out", help="the bank: a new .parquet file or URL")
+    bank.add_argument(
+        "--checkpoint", required=True, help="of the networks: a shipped name, folder or URL"
+    )
+    bank.add_argument(
+        "--split", choices=("train", "validation", "test"), help="persons of this split only"
+    )
+    bank.add_argument("--where", metavar="EXPRESSION", help='for example "patient.age_years >= 60"')
+    bank.set_defaults(run=_bank)
+
+
 def _add_pack(actions: "Commands") -> None:
     pack = actions.add_parser(
         "pack", help="cut a share of a corpus into one file, to train from elsewhere"
@@ -71,6 +89,23 @@ def _add_pack(actions: "Commands") -> None:
         "--seed", type=natural_seed, default=0, help="of the choice of persons (default: 0)"
     )
     pack.set_defaults(run=_pack)
+
+
+def _bank(arguments: argparse.Namespace) -> int:
+    from ecgtwin.generation.banks import write_bank
+    from ecgtwin.generation.references import ReferenceRecords
+    from ecgtwin.generation.texts import load_twin
+    from ecgtwin.spec.patients import ChosenPatients
+    from ecgtwin.store.reader import Corpus
+
+    wanted = {"split": arguments.split, "where": arguments.where}
+    patients = ChosenPatients.parse(wanted, origin="the command line")
+    records = ReferenceRecords(Corpus(arguments.url))
+    twin = load_twin(arguments.checkpoint, texts_at=arguments.url)
+    num_persons = write_bank(records, records.choose(patients), twin, arguments.out)
+    print(arguments.out)
+    print(f"{num_persons:,} persons", file=sys.stderr)
+    return 0
 
 
 def _mebibytes(text: str) -> float:

@@ -1,7 +1,6 @@
 """``ecgtwin edit``: one ECG before and after an edit of its report, as a folder of pictures."""
 
 import argparse
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ _EDITS = (
     ("--add", "STATEMENT[=WEIGHT]", "one more statement; its attention times WEIGHT"),
     ("--reweight", "STATEMENT=WEIGHT", "the attention to a statement times WEIGHT"),
 )
-_CERTAINTY = re.compile(r"(.*?)\s*\((definite|possible|negated)\)", re.DOTALL)
 
 
 def add_edit(commands: "Commands") -> None:
@@ -119,19 +117,21 @@ def _edit_spec(arguments: argparse.Namespace) -> "EditSpec":
 
 def _replace(said: str) -> "Replace":
     from ecgtwin.spec.edit import Replace
+    from ecgtwin.spec.words import statement_in_words
 
     old, separator, new = said.partition("=")
     if not separator:
         raise SpecificationError(f"--replace {said!r}: write OLD=NEW, two statements")
-    fields = {"statement": old, "by": _statement(new)}
+    fields = {"statement": old, "by": statement_in_words(new)}
     return Replace.parse(fields, origin=f"--replace {said!r}")
 
 
 def _add(said: str) -> "Add":
     from ecgtwin.spec.edit import Add
+    from ecgtwin.spec.words import statement_in_words
 
     statement, separator, weight = said.partition("=")
-    fields: dict[str, Any] = {"statement": _statement(statement)}
+    fields: dict[str, Any] = {"statement": statement_in_words(statement)}
     if separator:
         fields["weight"] = _number(weight)
     return Add.parse(fields, origin=f"--add {said!r}")
@@ -145,12 +145,6 @@ def _reweight(said: str) -> "Reweight":
         raise SpecificationError(f"--reweight {said!r}: write STATEMENT=WEIGHT, like ...=2")
     fields = {"statement": statement, "weight": _number(weight)}
     return Reweight.parse(fields, origin=f"--reweight {said!r}")
-
-
-def _statement(said: str) -> dict[str, str]:
-    """Return a statement's fields; a certainty may stand in brackets behind its code."""
-    match = _CERTAINTY.fullmatch(said.strip())
-    return {"code": match[1], "certainty": match[2]} if match else {"code": said.strip()}
 
 
 def _number(text: str) -> float | str:

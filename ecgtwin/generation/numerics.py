@@ -25,6 +25,11 @@ def settle_numerics() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def device_kind(device: torch.device) -> str:
+    """Return ``cpu``, or the name of the GPU: by this rates are known."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def fingerprint(device: torch.device, *, batch_rows: int) -> Fingerprint:
     """Return what the bytes of a shard depend on, beside weights, plan and input."""
     on_gpu = device.type == "cuda"

@@ -271,26 +271,30 @@ def check_rows(plan: CohortPlan) -> None:
         raise SpecificationError(f"constraints: nothing is left of the cohort: {removed}")
 
 
-def plan_text(plan: CohortPlan, *, num_samples: int, num_committed: int) -> str:
-    """Return what the plan comes to, in lines for a person to read."""
+def plan_text(plan: CohortPlan) -> str:
+    """Return what the plan comes to, and what constraints take out, in lines for a person."""
+    return "\n".join([f"{plan.num_rows:,} ECGs{_what_they_are(plan)}", *_removal(plan)])
+
+
+def shards_text(plan: CohortPlan, *, num_samples: int, num_committed: int) -> str:
+    """Return how many shards and bytes the plan comes to, and what of it is there."""
     raw_bytes = plan.num_rows * len(LEADS) * num_samples * 2
-    return "\n".join(
-        [
-            f"{plan.num_rows:,} ECGs{_what_they_are(plan)}",
-            *_removal(plan),
-            f"{_count(plan.num_shards, 'shard')} of {plan.spec.output.rows_per_shard:,} rows, "
-            f"{raw_bytes / 2**20:,.1f} MiB before compression; {num_committed:,} already committed",
-        ]
+    return (
+        f"{counted(plan.num_shards, 'shard')} of {plan.spec.output.rows_per_shard:,} rows, "
+        f"{raw_bytes / 2**20:,.1f} MiB before compression; {num_committed:,} already committed"
     )
 
 
 def _what_they_are(plan: CohortPlan) -> str:
-    patients, states = _count(len(plan.patients), "patient"), _count(len(plan.states), "condition")
+    patients, states = (
+        counted(len(plan.patients), "patient"),
+        counted(len(plan.states), "condition"),
+    )
     strata = plan.spec.strata()
     if strata is not None:
-        grouped = _count(len(strata), "stratum", "strata")
+        grouped = counted(len(strata), "stratum", "strata")
         return f" in {grouped} of {states}, of {patients}"
-    times = _count(plan.spec.replicates, "replicate")
+    times = counted(plan.spec.replicates, "replicate")
     whole = len(plan.patients) * len(plan.states) * plan.spec.replicates
     of_all = "" if whole == plan.num_rows else f" of {whole:,}"
     return f"{of_all} = {patients} x {states} x {times}{', less' if of_all else ''}"
@@ -301,10 +305,11 @@ def _removal(plan: CohortPlan) -> list[str]:
     lines = []
     for one, found in zip(plan.constraints, plan.admission.removed, strict=True):
         unknown = f", {found.unknown:,} of them because it is unknown" if found.unknown else ""
-        pairs = _count(found.false + found.unknown, "patient in a condition", "patients in one")
-        lines.append(f"  {one.text}: removes {pairs}{unknown}")
+        pairs = counted(found.false + found.unknown, "pair")
+        lines.append(f"  {one.text}: removes {pairs} of patient and condition{unknown}")
     return lines
 
 
-def _count(number: int, noun: str, several: str | None = None) -> str:
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"

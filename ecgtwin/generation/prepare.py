@@ -23,22 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
+from ecgtwin.generation.people import people_of
 from ecgtwin.generation.plan import CohortPlan, PatientRow, PatientTable, check_rows
-from ecgtwin.generation.references import (
-    Reference,
-    ReferenceRecords,
-    base_vector_digest,
-    read_references,
-)
+from ecgtwin.generation.references import Reference, base_vector_digest
 from ecgtwin.generation.texts import load_twin
+from ecgtwin.generation.vocabulary import in_known_words, known_statements
 from ecgtwin.spec.base import digest_of
-from ecgtwin.spec.cohort import CohortSpec, PatientsById
+from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.spec.patients import PatientsById
 from ecgtwin.spec.states import WantedState
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.objects import join, object_exists, read_object
-from ecgtwin.store.reader import Corpus
 from ecgtwin.store.tables import put_table, read_table
 from ecgtwin.store.writer import create_signals
 
@@ -51,7 +48,7 @@ _DESCRIPTION = "cohort.json"
 _INPUTS = {
     "specification": "another specification",
     "checkpoint": "another checkpoint",
-    "corpus": "another corpus",
+    "corpus": "another corpus, bank or population",
     "format": "another format",
 }
 
@@ -87,18 +84,19 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
     CohortMismatchError where something else stands at the URL.
     """
     twin = load_twin(spec.checkpoint, texts_at=spec.corpus)
+    spec = in_known_words(spec, known_statements(twin.provenance))
     twin.sampler(spec.sampling or twin.spec.sampling)  # refused here rather than by a worker
-    records = ReferenceRecords(Corpus(spec.corpus))
+    people = people_of(spec, twin)
     inputs = {
         "specification": spec.bytes_digest(),
         "checkpoint": twin.digest,
-        "corpus": _corpus_digest(records.corpus),
+        "corpus": people.digest,
         "format": str(FORMAT_VERSION),
     }
-    references = _stored_references(spec.output.url, inputs)
+    references: Sequence[Reference] | None = _stored_references(spec.output.url, inputs)
     if references is None:
         _check_vacant(spec.output.url)
-        references = read_references(records, records.choose(spec.patients), twin)
+        references = people.references()
     return _resolved(spec, references, inputs, twin.num_samples, twin.sampling_rate_hz)
 
 
@@ -191,15 +189,6 @@ def _with_pseudonyms(spec: CohortSpec, references: Sequence[Reference]) -> Cohor
         return spec
     persons = tuple(reference.patient.person for reference in references)
     return spec.model_copy(update={"patients": PatientsById(ids=persons)})
-
-
-def _corpus_digest(corpus: Corpus) -> str:
-    try:
-        return str(corpus.description["digest"])
-    except KeyError:
-        raise DamageError(
-            f"{corpus.url}/corpus.json is damaged: no digest in it; restore it from a copy"
-        ) from None
 
 
 def _check_vacant(url: str) -> None:

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.executors.protocol import one_torch_thread
+from ecgtwin.generation.choice import chosen, patient_columns
 from ecgtwin.generation.plan import PatientRow
-from ecgtwin.spec.cohort import PatientsById, PatientsBySplit
 from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
+from ecgtwin.spec.patients import ChosenPatients, PatientsById
 from ecgtwin.store.pseudonyms import pseudonym, pseudonym_key
 from ecgtwin.store.reader import Corpus
 from ecgtwin.twin.twin import EcgTwin
 
-_REFERENCES_PER_BATCH = 32
+REFERENCES_PER_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +61,22 @@ class ReferenceRecords:
         columns = {name: [value] for name, value in {**row, "heart_rate_bpm": rate}.items()}
         return condition_from_columns(columns, 0)
 
-    def choose(self, patients: PatientsById | PatientsBySplit) -> list[int]:
+    def choose(self, patients: PatientsById | ChosenPatients) -> list[int]:
         """Return the positions of the reference ECGs: the earliest visit of each patient.
 
-        Raises SpecificationError naming a patient that is not there, or a split too small.
+        Raises SpecificationError naming a patient that is not there, or of whom there are too few.
         """
         earliest = self._earliest()
         if isinstance(patients, PatientsById):
             return self._by_id(patients.ids, earliest)
-        splits = self.corpus.column("split")
-        chosen = [
-            position
-            for _, position in sorted(earliest.items())
-            if splits[position] == patients.split
-        ]
-        if len(chosen) < (patients.count or 1):
-            raise SpecificationError(
-                f"patients.count: {patients.count or 'all'} of split {patients.split!r} are asked "
-                f"for, but corpus {self.corpus.url} has {len(chosen)} patients with a usable "
-                "record there; ask for fewer, or for another split"
-            )
-        return chosen[: patients.count]
+        positions = list(earliest.values())
+        ages = np.asarray(self.corpus.column("age_years"))[positions]
+        sexes, splits = self.corpus.column("sex"), self.corpus.column("split")
+        columns = patient_columns(
+            ages, [sexes[one] for one in positions], [splits[one] for one in positions]
+        )
+        places = chosen(patients, list(earliest), columns, of=f"corpus {self.corpus.url}")
+        return [positions[place] for place in places]
 
     def _earliest(self) -> dict[str, int]:
         visits, names = self.corpus.column("visit"), self.corpus.column("patient_id")
@@ -126,10 +122,10 @@ def read_references(
     """Return the references at ``positions``, their base vectors extracted with one thread."""
     key = pseudonym_key(records.corpus.url)
     references: list[Reference] = []
-    for start in range(0, len(positions), _REFERENCES_PER_BATCH):
-        batch = list(positions[start : start + _REFERENCES_PER_BATCH])
+    for start in range(0, len(positions), REFERENCES_PER_BATCH):
+        batch = list(positions[start : start + REFERENCES_PER_BATCH])
         # Padded, as a plan's batches are: with how many others a person is asked for must not show.
-        padded = batch + batch[-1:] * (_REFERENCES_PER_BATCH - len(batch))
+        padded = batch + batch[-1:] * (REFERENCES_PER_BATCH - len(batch))
         samples_mv = records.corpus.samples_mv(padded)
         with one_torch_thread():
             vectors = twin.base_vectors(

@@ -17,7 +17,8 @@ from ecgtwin.errors import (
     StoreError,
 )
 from ecgtwin.executors.protocol import Executor, Outcome
-from ecgtwin.generation.plan import plan_text
+from ecgtwin.generation.estimate import SHARDS_PER_RECORD
+from ecgtwin.generation.plan import plan_text, shards_text
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.texts import put_plan_texts
 from ecgtwin.generation.worker import GenerateShard, ShardResult
@@ -26,7 +27,6 @@ from ecgtwin.store.commit import put_new
 from ecgtwin.store.manifest import resumable_shards
 from ecgtwin.store.objects import join
 
-_OUTCOMES_PER_RECORD = 32
 # What no other try and no other shard can mend: the whole run ends with it.
 _HOPELESS = (CheckpointError, CohortMismatchError, DamageError, SpecificationError)
 
@@ -79,8 +79,8 @@ def describe_plan(spec: CohortSpec) -> PlanDescription:
     """Return what making ``spec`` would take. Writes nothing; raises as ``generate_cohort``."""
     cohort = resolve_cohort(spec)
     num_done, num_shards = len(_done(cohort)), len(cohort.plan.shards())
-    text = plan_text(cohort.plan, num_samples=cohort.layout.num_samples, num_committed=num_done)
-    return PlanDescription(text, num_shards, num_shards - num_done)
+    shards = shards_text(cohort.plan, num_samples=cohort.layout.num_samples, num_committed=num_done)
+    return PlanDescription(f"{plan_text(cohort.plan)}\n{shards}", num_shards, num_shards - num_done)
 
 
 def generate_cohort(
@@ -179,7 +179,7 @@ class _RunRecord:
             "error": outcome.error,
         }
         self._lines.append(json.dumps(line, sort_keys=True) + "\n")
-        if len(self._lines) >= _OUTCOMES_PER_RECORD:
+        if len(self._lines) >= SHARDS_PER_RECORD:
             self.flush()
 
     def flush(self) -> None:

@@ -94,7 +94,7 @@ def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> Shard
     requests = [cohort.plan.request_at(row) for row in range(shard.start, shard.stop)]
     samples_mv = draw_rows(twin, cohort.plan, cohort.base_vectors, requests)
     sampled = time.perf_counter()
-    columns = _columns(cohort, requests, samples_mv)
+    columns = manifest_columns(cohort, requests, samples_mv)
     measured = time.perf_counter()
     check_still_planned(cohort)
     written = write_shard(
@@ -167,7 +167,7 @@ def _draw_batch(
     )
 
 
-def _columns(
+def manifest_columns(
     cohort: ResolvedCohort, requests: Sequence[SampleRequest], samples_mv: NDArray[np.float32]
 ) -> dict[str, list[Any]]:
     """Return the manifest's columns; what is measured is measured on the stored values."""

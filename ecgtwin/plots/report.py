@@ -139,6 +139,15 @@ def write_report(results: Results, drawings: ReportDrawings, path: str | Path) -
     target.write_text(report_html(results, drawings), encoding="utf-8")
 
 
+def preview_html(twins: Sequence[Drawing], *, sampling_rate_hz: float, said: str) -> str:
+    """Return a page with some twins, before a cohort is made; ``said`` stands above them."""
+    head = element("h1", "ECG twins: a preview") + paragraph(said, quiet=True)
+    top = element("div", element("div", head) + element("div", SYNTHETIC, class_="marker"),
+                  class_="top")  # fmt: skip
+    ecgs = [_ecg(twin, sampling_rate_hz, SYNTHETIC) for twin in twins]
+    return _page("ecgtwin: preview of a cohort", ["\n".join([top, *ecgs])])
+
+
 def report_html(results: Results, drawings: ReportDrawings) -> str:
     """Return the page that ``write_report`` writes."""
     sheets = [

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-from ecgtwin.spec.cohort import Split
+from ecgtwin.spec.patients import Split
 
 _STRICTEST_FIRST: tuple[Split, ...] = ("test", "validation", "train")
 

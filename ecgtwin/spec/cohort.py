@@ -1,13 +1,18 @@
 """CohortSpec: patients x conditions x replicates, how to draw them and where to put them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ecgtwin.spec.base import Spec, branch, digest_of
+from ecgtwin.spec.base import Spec, digest_of
 from ecgtwin.spec.constraints import ConstraintText
 from ecgtwin.spec.effects import BYTES, RUN, bytes_fields
+from ecgtwin.spec.patients import (
+    Patients,
+    PatientsById,
+    PatientsOfCorpus,
+)
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.spec.states import (
     Conditions,
@@ -21,34 +26,6 @@ from ecgtwin.spec.states import (
 MAX_STATES = 1_000_000
 
 Label = Annotated[str, Field(min_length=1, max_length=200)]
-
-Split = Literal["train", "validation", "test"]
-
-
-class PatientsById(Spec):
-    """These patients of the corpus, in this order."""
-
-    ids: tuple[str, ...] = Field(min_length=1)
-
-
-class PatientsBySplit(Spec):
-    """The first ``count`` patients of a split (all when None), ordered by patient id."""
-
-    split: Split
-    count: int | None = Field(default=None, ge=1)
-
-
-def _kind_of_patients(value: Any) -> str:  # noqa: ANN401  (raw YAML)
-    by_id = "ids" in value if isinstance(value, Mapping) else isinstance(value, PatientsById)
-    return branch("PatientsById" if by_id else "PatientsBySplit")
-
-
-# A form is chosen before it is checked, so that a mistake is told once and not once per form.
-Patients = Annotated[
-    Annotated[PatientsById, Tag(branch("PatientsById"))]
-    | Annotated[PatientsBySplit, Tag(branch("PatientsBySplit"))],
-    Discriminator(_kind_of_patients),
-]
 
 
 class OutputSpec(Spec):
@@ -87,7 +64,7 @@ class CohortSpec(Spec):
         default_factory=dict  # for people, and for who looks after jobs
     )
     checkpoint: Annotated[str, RUN]
-    corpus: Annotated[str, RUN]
+    corpus: Annotated[str | None, RUN] = None  # needed where patients are of one
     patients: Annotated[Patients, BYTES]
     conditions: Annotated[Conditions, BYTES]
     # All must be true of a patient in a state.
@@ -110,6 +87,15 @@ class CohortSpec(Spec):
                 "ECGs with EcgTwin.draw"
             )
         return sampling
+
+    @model_validator(mode="after")
+    def _corpus_is_named(self) -> "CohortSpec":
+        if self.corpus is None and isinstance(self.patients, PatientsById | PatientsOfCorpus):
+            raise ValueError(
+                "corpus is not given, but patients are of one: say where it is, or take patients "
+                "from a bank or a population"
+            )
+        return self
 
     @model_validator(mode="after")
     def _strata_count_replicates(self) -> "CohortSpec":

@@ -80,6 +80,20 @@ def parse_expression(text: str, fields: Mapping[str, Kind]) -> Node:
     return found.node
 
 
+def with_sought_texts(text: str, replacements: Mapping[str, str]) -> str:
+    """Return ``text``, which parses, with what it seeks in lists of statements replaced."""
+    tokens = list(_tokens(text))
+    done, position = [], 0
+    for place, token in enumerate(tokens[:-2]):
+        follows = [one.text for one in tokens[place + 1 : place + 3]]
+        if token.kind == "text" and ("in" in follows[:1] or follows == ["not", "in"]):
+            sought = replacements.get(token.text[1:-1], token.text[1:-1])
+            quote = '"' if "'" in sought else token.text[0]
+            done += [text[position : token.column - 1], quote, sought, quote]
+            position = token.column - 1 + len(token.text)
+    return "".join([*done, text[position:]])
+
+
 def _tokens(text: str) -> Iterator[_Token]:
     position = 0
     while True:

@@ -3,7 +3,7 @@
 The parser makes it (``spec.expression``), ``spec.expression_values`` says what it comes to.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,20 +79,6 @@ def texts_sought_in(node: Node) -> dict[str, list[str]]:
             case Comparison("in", Literally(str() as text), Field(name)):
                 found.setdefault(name, []).append(text)
     return found
-
-
-def with_sought_texts(node: Node, replacements: Mapping[str, str]) -> Node:
-    """Return ``node`` with texts that are sought in statements replaced."""
-    match node:
-        case Comparison("in", Literally(str() as text), right):
-            return Comparison("in", Literally(replacements.get(text, text)), right)
-        case Not(of):
-            return Not(with_sought_texts(of, replacements))
-        case Junction(word, left, right):
-            return Junction(
-                word, with_sought_texts(left, replacements), with_sought_texts(right, replacements)
-            )
-    return node
 
 
 def _walk(node: Node) -> Iterator[Node]:

@@ -4,7 +4,7 @@ Tables come as arrays; who reads them is elsewhere. The same input gives the sam
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ AGE_EDGES = (0, 18, 30, 40, 50, 60, 70, 80, 121)
 RATE_EDGES = (20, 50, 60, 70, 80, 90, 100, 120, 150, 301)
 REPORTS_OF_A_CLASS = 5
 MOST_STRATA = 5_000
+_MOST_NAMED = 5
 MOST_RATES = 20  # drawn for one stratum
 FEWEST_RATES = 5  # known, for a distribution to be made of them
 
@@ -157,6 +158,46 @@ def mirror(table: CaseTable, *, total: int, patients: PatientsAtHand) -> MadeStr
             f"{left_out:,} recordings ({left_out / len(table):.1%}) are of cells without a "
             "patient at hand, without a report, or too small to be a stratum",
             f"total variation from the table: {apart / 2:.3f}",
+        ],
+    )
+
+
+def cut_down(made: MadeStrata, *, total: int) -> MadeStrata:
+    """Return strata of ``total`` ECGs in all, in proportion, to try a specification out."""
+    counts = [one["count"] for one in made.strata]
+    if sum(counts) <= total:
+        return made
+    given = apportion(counts, total)
+    strata = [
+        {**one, "count": count} for one, count in zip(made.strata, given, strict=True) if count
+    ]
+    left = f", {len(made.strata) - len(strata):,} strata left out" * (len(strata) < len(counts))
+    return MadeStrata(
+        [_with_fewer_rates(one) for one in strata],
+        [*made.notes, f"cut down from {sum(counts):,} ECGs to {total:,}{left}"],
+    )
+
+
+def _with_fewer_rates(stratum: dict[str, Any]) -> dict[str, Any]:
+    """Return the stratum with no more rates drawn than it has ECGs."""
+    rates = stratum.get("heart_rate_bpm")
+    if not isinstance(rates, dict) or rates["count"] <= stratum["count"]:
+        return stratum
+    return {**stratum, "heart_rate_bpm": {**rates, "count": stratum["count"]}}
+
+
+def within(table: CaseTable, known: Collection[str]) -> tuple[CaseTable, list[str]]:
+    """Return the table without the statements that are not ``known``, and what was left out."""
+    left_out = Counter(code for report in table.reports for code, _ in report if code not in known)
+    if not left_out:
+        return table, []
+    reports = [tuple(one for one in report if one[0] in known) for report in table.reports]
+    most = ", ".join(f"{code} ({count:,})" for code, count in left_out.most_common(_MOST_NAMED))
+    return (
+        CaseTable(reports, table.heart_rate_bpm, table.age_years, table.sex),
+        [
+            f"{len(left_out):,} statements that the checkpoint has not learnt are left out, of "
+            f"{sum(left_out.values()):,} places; the most frequent: {most}"
         ],
     )
 

@@ -30,3 +30,11 @@ class SamplingSpec(Spec):
     guided_until_time: float = Field(default=0.0, ge=0, le=1)  # below this time: no guidance
     clip_sample: bool = False  # ddpm, ddim: clip the predicted data to +-1, as published
     leads: LeadsOfNetwork = "consistent"  # of twelve-lead networks; a cohort's always are
+
+    @property
+    def passes(self) -> float:
+        """About how many passes of the network an ECG takes."""
+        a_step = 2 if self.sampler == "heun" else 1
+        is_guided = self.guidance_scale not in (0, 1)
+        guided_share = 1 - self.guided_until_time if is_guided else 0
+        return self.num_steps * a_step * (1 + guided_share)

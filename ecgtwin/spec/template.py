@@ -1,72 +1,74 @@
-"""A commented cohort specification to start from."""
+"""Cohort specifications as commented YAML: for people, with examples to start from."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import yaml
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.spec.written import minimal, write_yaml
 
-TEMPLATE = """\
-# A cohort: patients x conditions x replicates. Check it with `ecgtwin spec check`, see what it
-# makes with `ecgtwin generate --dry-run`, make it with `ecgtwin generate`.
-version: 1
-
-checkpoint: {checkpoint}        # a folder, an s3:// URL, or the name of shipped weights
-corpus: {corpus}          # where the reference ECGs are
-
-# Whose twins: the first `count` patients of a split, or `ids: [...]` of the corpus.
-patients:
-  split: test
-  count: 4
-
-# In which states. Each entry: statements of a report, and a rate in bpm: one number, a list,
-# or a range by count or step. age_years and sex: a value, `own` (the patient's) or unknown.
-conditions:
-  - statements: [sinus rhythm]
-    heart_rate_bpm: {{start: 60, stop: 100, count: 5}}
-  - statements: [atrial fibrillation]
-    heart_rate_bpm: [80, 110]
-  - statements: [sinus rhythm, left bundle branch block]
-    heart_rate_bpm: 70
-    age_years: own
-    sex: own
-  - statements:                       # how certain: definite (default), possible, negated
-      - sinus tachycardia
-      - {{code: ventricular premature complex, certainty: possible}}
-    heart_rate_bpm: 110
-
-# What must be true of a patient in a condition; the others are left out.
-# constraints:
-#   - condition.heart_rate_bpm <= 208 - 0.7 * patient.age_years
-
-replicates: 2                         # different noise, otherwise the same
-seed: 0
-share_noise: false                    # true: the same noise in every condition of a person
-
-# How twins are drawn; without this, as the checkpoint says.
-# sampling: {{sampler: euler, num_steps: 10, guidance_scale: 2.0}}
-
-output:
-  url: {url}                      # a folder or s3://bucket/path
-  rows_per_shard: 16                  # rows that one worker writes as one object
-  rows_per_chunk: 16                  # rows that a reader fetches at a time
-
-run:                                  # changes how, never what
-  num_workers: 2
-  max_tries: 3
-"""
+HEAD = (
+    "A cohort: patients x conditions x replicates. Check it with `ecgtwin spec check`, see what it",
+    "makes and costs with `ecgtwin plan`, make it with `ecgtwin generate`.",
+)
+COMMENTS: Mapping[str, Sequence[str]] = {
+    "labels": ("For people, and for who looks after jobs; change nothing that is made.",),
+    "checkpoint": ("The networks: a folder, an s3:// URL, or the name of shipped weights.",),
+    "corpus": ("Where the reference ECGs are.",),
+    "patients": (
+        "Whose twins: of a split, of whom `where` is true, the first `count`; or `ids: [...]`; or",
+        "those of a `bank: file.parquet`; or a `population: N` of simulated persons.",
+    ),
+    "conditions": (
+        "In which states: a list, a `grid:` of reports x values, or `strata:` with a `count` each.",
+        "Statements may be abbreviations or codes (AF, RBBB), and say how certain they are. Rates",
+        "in bpm and ages in years: a number, a list, a range {start, stop, step} or {start, stop,",
+        "count}, or draws {distribution, ...}; age_years and sex may be `own`, the patient's.",
+    ),
+    "constraints": ("What must be true of a patient in a condition; others are left out.",),
+    "replicates": ("Different noise, otherwise the same.",),
+    "seed": ("Of all noise.",),
+    "share_noise": ("true: the same noise in every condition of a person (counterfactuals).",),
+    "batch_rows": ("ECGs drawn together; the low bits depend on it.",),
+    "sampling": ("How twins are drawn; without this as the checkpoint says.",),
+    "output": ("Where to (a folder or s3://bucket/path), and how it is cut into objects.",),
+    "run": ("How the work is done; changes nothing that is made.",),
+}
+EXAMPLES: Mapping[str, str] = {
+    "labels": "labels: {study: pilot}",
+    "constraints": (
+        "constraints:\n  - condition.heart_rate_bpm <= 208 - 0.7 * patient.age_years\n"
+        "  - \"'AF' not in condition.statements or patient.age_years >= 40\""
+    ),
+    "replicates": "replicates: 2",
+    "seed": "seed: 1",
+    "share_noise": "share_noise: true",
+    "sampling": "sampling: {sampler: euler, num_steps: 10, guidance_scale: 2}",
+    "run": "run: {num_workers: 2, max_tries: 3}",
+}
 
 
-def write_template(path: Path, *, corpus: str, checkpoint: str, url: str) -> CohortSpec:
-    """Write the template to a new file and return the specification it holds.
+def cohort_yaml(spec: CohortSpec, *, head: Sequence[str] = (), with_examples: bool = False) -> str:
+    """Return ``spec`` as YAML: commented, without what is so anyway, the same for the same.
 
-    Raises SpecificationError when the file exists: nothing is overwritten.
+    ``with_examples`` adds what else there is, commented out.
     """
-    text = TEMPLATE.format(corpus=_word(corpus), checkpoint=_word(checkpoint), url=_word(url))
-    spec = CohortSpec.parse(yaml.safe_load(text), origin=str(path))
+    values = {"version": spec.version, **minimal(spec)}
+    examples = {name: one for name, one in EXAMPLES.items() if with_examples and name not in values}
+    order = ["version", *CohortSpec.model_fields]
+    names = dict.fromkeys(name for name in order if name in values or name in examples)
+    return write_yaml(
+        {name: values.get(name) for name in names},
+        head=[*HEAD, *head],
+        comments=COMMENTS,
+        examples=examples,
+    )
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a new file; SpecificationError where one is there: nothing is overwritten."""
     try:
-        with path.open("x") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise SpecificationError(f"{path} exists; choose another name or delete it") from None
@@ -74,9 +76,3 @@ def write_template(path: Path, *, corpus: str, checkpoint: str, url: str) -> Coh
         raise SpecificationError(
             f"{path}: cannot be written ({error.strerror}); its folder must be there"
         ) from None
-    return spec
-
-
-def _word(text: str) -> str:
-    """Return ``text`` as YAML on one line, quoted where it must be."""
-    return yaml.safe_dump([text], default_flow_style=True, width=10_000).strip()[1:-1]

@@ -1,22 +1,28 @@
 """Specifications written as YAML that people read: commented, minimal, the same for the same."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from ecgtwin.spec.base import Spec
+from ecgtwin.spec.cohort import CohortSpec
 
 WIDTH = 100
 _LINE_BREAKS = "\x85\u2028\u2029\ufeff"  # of Unicode; the YAML library folds them unquoted
 
 
 def write_yaml(
-    values: Mapping[str, Any], *, head: Sequence[str], comments: Mapping[str, Sequence[str]]
+    values: Mapping[str, Any],
+    *,
+    head: Sequence[str],
+    comments: Mapping[str, Sequence[str]],
+    examples: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return ``values`` as YAML, in their order, with a head and comments before the parts.
 
-    Lists and mappings without others in them stand on one line.
+    Lists and mappings without others in them stand on one line. In the place of a value that is
+    among ``examples`` that one stands, commented out.
     """
     lines = [_comment(line) for line in head]
     for name, value in values.items():
@@ -25,16 +31,29 @@ def write_yaml(
         if is_block and lines and lines[-1]:
             lines.append("")
         lines += [_comment(line) for line in own]
-        lines += _dumped(name, value).splitlines()
+        if name in examples:
+            lines += [_comment(line) for line in examples[name].splitlines()]
+        else:
+            lines += _dumped(name, value).splitlines()
         if is_block:
             lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def minimal(spec: Spec) -> dict[str, Any]:
+def minimal(spec: CohortSpec) -> dict[str, Any]:
     """Return the fields of ``spec`` that differ from what they would be anyway, as YAML values."""
     found: dict[str, Any] = spec.model_dump(mode="json", exclude_defaults=True)
-    return found
+    return {**found, "conditions": _shortened(found["conditions"])}
+
+
+def _shortened(value: Any) -> Any:  # noqa: ANN401  (of YAML)
+    """Return values in which a definite statement is its code alone, and reports come first."""
+    if isinstance(value, dict):
+        if value.keys() == {"code"}:
+            return value["code"]
+        first = [key for key in ("label", "statements") if key in value]
+        return {key: _shortened(value[key]) for key in dict.fromkeys([*first, *value])}
+    return [_shortened(one) for one in value] if isinstance(value, list) else value
 
 
 class _Dumper(yaml.SafeDumper):
@@ -52,7 +71,9 @@ def _whole_number(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     is_broken = any(mark in value for mark in _LINE_BREAKS)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if is_broken else None)
+    begins_quoted = value.startswith("'") and not any(mark in value for mark in '"\\\n')
+    style = '"' if is_broken or begins_quoted else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(float, _whole_number)

@@ -154,6 +154,12 @@ def read_twin_spec(url: str) -> TwinSpec:
     return TwinSpec.parse(_read_document(url)["spec"], origin=f"{url}/twin.json")
 
 
+def read_provenance(url: str) -> Mapping[str, object]:
+    """Return where a checkpoint came from without reading its weights; as ``read_twin_spec``."""
+    provenance: Mapping[str, object] = _read_document(url)["provenance"]
+    return provenance
+
+
 def _read(url: str, name: str) -> bytes:
     try:
         return read_object(join(resolve(url), name))

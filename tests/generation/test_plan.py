@@ -11,6 +11,7 @@ from ecgtwin.generation.plan import (
     PatientTable,
     check_rows,
     plan_text,
+    shards_text,
 )
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Statement
@@ -150,22 +151,18 @@ def test_strata_may_ask_for_a_state_twice_of_different_patients() -> None:
 
 
 def test_the_plan_in_words() -> None:
-    text = plan_text(make_plan(16, 32, 1, 128), num_samples=1024, num_committed=1)
-    assert text.splitlines() == [
-        "512 ECGs = 16 patients x 32 conditions x 1 replicate",
-        "4 shards of 128 rows, 12.0 MiB before compression; 1 already committed",
-    ]
-    text = plan_text(
-        make_plan(2, 3, 2, constraints=["condition.heart_rate_bpm < 52"]),
-        num_samples=1024,
-        num_committed=0,
+    plan = make_plan(16, 32, 1, 128)
+    assert plan_text(plan) == "512 ECGs = 16 patients x 32 conditions x 1 replicate"
+    assert shards_text(plan, num_samples=1024, num_committed=1) == (
+        "4 shards of 128 rows, 12.0 MiB before compression; 1 already committed"
     )
-    assert text.splitlines()[:2] == [
+    text = plan_text(make_plan(2, 3, 2, constraints=["condition.heart_rate_bpm < 52"]))
+    assert text.splitlines() == [
         "8 ECGs of 12 = 2 patients x 3 conditions x 2 replicates, less",
-        "  condition.heart_rate_bpm < 52: removes 2 patients in one",
+        "  condition.heart_rate_bpm < 52: removes 2 pairs of patient and condition",
     ]
     strata = {"strata": [{"count": 7, "heart_rate_bpm": [60, 70]}, {"count": 2}]}
-    text = plan_text(make_plan(conditions=strata, replicates=1), num_samples=8, num_committed=0)
+    text = plan_text(make_plan(conditions=strata, replicates=1))
     assert text.splitlines()[0] == "9 ECGs in 2 strata of 3 conditions, of 3 patients"
 
 
@@ -174,7 +171,7 @@ def test_the_plan_in_words() -> None:
     [
         (
             {"constraints": ["patient.sex == 'male'"]},
-            r"nothing is left of the cohort: .*patient\.sex == 'male': removes 12 patients",
+            r"nothing is left of the cohort: .*patient\.sex == 'male': removes 12 pairs",
         ),
         (
             {

@@ -260,8 +260,8 @@ def test_the_description_says_what_the_cohort_is(inputs: Path, tmp_path: Path) -
         ({"ids": ["p1", "q2"]}, r"patients\.ids\.1: patient 'q2' is not among the 4 patients .*p2"),
         ({"ids": ["p1", "p1"]}, r"patients\.ids\.1: 'p1' stands there twice"),
         ({"ids": ["p5"]}, r"patients\.ids\.0: patient 'p5' has no usable record .*a flat lead"),
-        ({"split": "train", "count": 4}, r"patients\.count: 4 of split 'train' .* has 3 patients"),
-        ({"split": "validation"}, r"patients\.count: all of split 'validation' .* has 0 patients"),
+        ({"split": "train", "count": 4}, r"patients: 4 of split 'train' .* has 3 such"),
+        ({"split": "validation"}, r"patients: some of split 'validation' .* has 0 such"),
     ],
 )
 def test_patients_that_the_corpus_cannot_give_are_named(

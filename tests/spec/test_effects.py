@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ecgtwin.spec.base import Spec
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.effects import BYTES, RUN, effect_of
-from ecgtwin.spec.template import TEMPLATE
+from ecgtwin.spec.template import EXAMPLES
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "cohort.schema.json"
 DATA: dict[str, Any] = {
@@ -149,7 +149,7 @@ STRATA = {"strata": [{"count": 3, "heart_rate_bpm": {"start": 60, "stop": 90, "s
     "data",
     [
         DATA,
-        yaml.safe_load(TEMPLATE.format(checkpoint="tiny", corpus="corpus", url="out")),
+        *({**DATA, **yaml.safe_load(example)} for example in EXAMPLES.values()),
         {**DATA, "replicates": 1, "conditions": STRATA},
         *(changed(name, value) for name, values in CHANGES.items() for value in values),
     ],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgtwin.spec.expression import MAX_LENGTH, parse_expression
+from ecgtwin.spec.expression import MAX_LENGTH, parse_expression, with_sought_texts
 from ecgtwin.spec.expression_tree import (
     Arithmetic,
     Comparison,
@@ -21,7 +21,6 @@ from ecgtwin.spec.expression_tree import (
     Not,
     fields_of,
     texts_sought_in,
-    with_sought_texts,
 )
 from ecgtwin.spec.expression_values import truth_of
 
@@ -131,12 +130,18 @@ def test_it_says_what_it_looks_at():
         "condition.statements": ["AF", "LBBB"],
         "patient.statements": ["MI"],
     }
-    renamed = with_sought_texts(node, {"AF": "atrial fibrillation", "MI": "infarction"})
-    assert texts_sought_in(renamed) == {
-        "condition.statements": ["atrial fibrillation", "LBBB"],
-        "patient.statements": ["infarction"],
-    }
-    assert "Literally(value='AF')" in repr(renamed)  # compared with a sex: left alone
+
+
+def test_texts_sought_in_statements_are_replaced_and_no_others():
+    text = "'AF'  not in condition.statements and not ( \"LBBB\" in condition.statements) and "
+    text += "patient.sex == 'AF' and ('MI' in patient.statements)"
+    names = {"AF": "atrial fibrillation", "MI": "dressler's", "LBBB": "left bundle branch block"}
+    assert with_sought_texts(text, names) == (
+        "'atrial fibrillation'  not in condition.statements and not ( "
+        '"left bundle branch block" in condition.statements) and '
+        "patient.sex == 'AF' and (\"dressler's\" in patient.statements)"
+    )
+    assert with_sought_texts(text, {}) == text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.builder import CohortBuilder
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Statement, condition_from_columns
 from ecgtwin.spec.edit import EditSpec
@@ -17,14 +18,20 @@ from ecgtwin.spec.presets import preset
 from ecgtwin.spec.recipe import load_recipe
 from ecgtwin.spec.shard import cut_shards
 from ecgtwin.spec.states import WantedState
-from ecgtwin.spec.template import write_template
+from ecgtwin.spec.template import EXAMPLES, write_new
 from ecgtwin.spec.values import NumberRange
 
 
 @pytest.fixture
 def template(tmp_path):
     path = tmp_path / "cohort.yaml"
-    write_template(path, corpus="corpus", checkpoint="tiny", url="cohort")
+    spec = CohortBuilder(checkpoint="tiny", corpus="corpus", url="cohort")
+    spec.patients(split="test", count=5)
+    spec.condition("sinus rhythm", heart_rate_bpm={"start": 60, "stop": 100, "count": 5})
+    spec.condition("atrial fibrillation", heart_rate_bpm=[80, 110], age_years=60)
+    spec.condition("left bundle branch block", heart_rate_bpm=70, age_years=70, sex="male")
+    spec.fields(replicates=2).output(rows_per_shard=16, rows_per_chunk=16)
+    write_new(path, spec.yaml(with_examples=True))
     return path
 
 
@@ -37,10 +44,23 @@ def changed(template, old, new):
 
 def test_the_template_is_a_valid_commented_specification(template):
     spec = CohortSpec.from_yaml(template)
-    assert spec.num_states() == len(spec.states()) == 9
+    assert spec.num_states() == len(spec.states()) == 8
     assert template.read_text().count("#") > 10
     with pytest.raises(SpecificationError, match="exists"):
-        write_template(template, corpus="c", checkpoint="t", url="u")
+        write_new(template, "version: 1")
+
+
+def test_the_examples_of_the_template_are_valid(template):
+    text = template.read_text()
+    for name, example in EXAMPLES.items():
+        commented = "\n".join(f"# {line}" for line in example.splitlines())
+        assert (commented in text) == (name != "replicates")
+        text = text.replace(commented, example)
+    template.write_text(text)
+    spec = CohortSpec.from_yaml(template)
+    assert (spec.seed, spec.share_noise, len(spec.constraints)) == (1, True, 2)
+    assert spec.sampling is not None
+    assert spec.labels
 
 
 @pytest.mark.parametrize(
@@ -53,12 +73,12 @@ def test_the_template_is_a_valid_commented_specification(template):
             "heart_rate_bpm: 0",
             ["conditions.2.heart_rate_bpm", "20", "found 0"],
         ),
-        ("age_years: own", "age_years: 900", ["conditions.2.age_years", "120", "found 900"]),
-        ("sex: own", "sex: f", ["conditions.2.sex", "female", "found 'f'"]),
+        ("age_years: 70", "age_years: 900", ["conditions.2.age_years", "120", "found 900"]),
+        ("sex: male", "sex: f", ["conditions.2.sex", "female", "found 'f'"]),
         ("rows_per_shard: 16", "rows_per_shard: 20", ["multiple", "16"]),
         ("split: test", "split: tset", ["patients", "test"]),
         ("version: 1", "version: 2", ["version", "found 2"]),
-        ("corpus: corpus", "# corpus", ["corpus: is required"]),
+        ("corpus: corpus", "# corpus", ["corpus is not given", "patients are of one"]),
         ("replicates: 2", "replicates: [", ["is not YAML"]),
     ],
 )

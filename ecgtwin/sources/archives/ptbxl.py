@@ -64,12 +64,15 @@ class PtbXlSource(Source):
     name: str = "ptbxl"
 
     @classmethod
-    def open(cls, url: str, *, settings: IngestSpec) -> Self:
-        """Read the tables; raise SourceError where they cannot be read or lack a column."""
+    def open(cls, url: str, *, settings: IngestSpec, table: str = TABLE) -> Self:
+        """Read the tables; raise SourceError where they cannot be read or lack a column.
+
+        ``table`` is the name of the main one, should it go by another.
+        """
         folder = SourceFolder(url)
         file_column = _FILE_COLUMN[settings.ptbxl_rate_hz]
-        table = open_table(folder, (TABLE,), required=(*_REQUIRED, file_column), optional=_OPTIONAL)
-        lines = lines_of(found_table(table, folder, TABLE), file_column)
+        read = open_table(folder, (table,), required=(*_REQUIRED, file_column), optional=_OPTIONAL)
+        lines = lines_of(found_table(read, folder, table), file_column)
         of_lines = np.zeros(len(lines.table.malformed), dtype=np.bool_)
         rows = Rows.of(np.concatenate([lines.faults == 0, of_lines]), settings)
         return cls(folder, settings, lines, rows, _descriptions(folder))

@@ -18,7 +18,7 @@ from ecgtwin.sources.archives.recordings import (
     first_fault,
 )
 from ecgtwin.sources.splits import strictest
-from ecgtwin.spec.cohort import Split
+from ecgtwin.spec.patients import Split
 from ecgtwin.store.csv_tables import CsvTable
 
 _NUM_FOLDS = 10

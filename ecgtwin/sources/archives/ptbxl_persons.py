@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 
 from ecgtwin.sources.splits import strictest
-from ecgtwin.spec.cohort import Split
+from ecgtwin.spec.patients import Split
 
 FILE = "ptbxl_persons.csv.gz"
 HEADING = """\

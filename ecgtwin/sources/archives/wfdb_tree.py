@@ -34,7 +34,7 @@ from ecgtwin.sources.archives.recordings import shown
 from ecgtwin.sources.splits import strictest
 from ecgtwin.sources.statements import merge, read_report
 from ecgtwin.sources.wfdb_header import WfdbHeader
-from ecgtwin.spec.cohort import Split
+from ecgtwin.spec.patients import Split
 
 _SPLITS: dict[str, Split] = {
     "train": "train",

@@ -1,0 +1,92 @@
+"""A few rows of a plan drawn here: to look at, and to measure rate and size with."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgtwin.executors.protocol import one_torch_thread
+from ecgtwin.generation.numerics import device_kind, settle_numerics
+from ecgtwin.generation.plan import SampleRequest
+from ecgtwin.generation.prepare import ResolvedCohort
+from ecgtwin.generation.worker import draw_rows, manifest_columns
+from ecgtwin.signals.leads import LEADS
+from ecgtwin.spec.rates import Rate
+from ecgtwin.store.layout import SignalLayout
+from ecgtwin.store.writer import quantise
+from ecgtwin.store.zarr_shards import encode_shard
+from ecgtwin.twin.twin import EcgTwin
+
+_MOST_BATCHES = 8
+_ENOUGH_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Rows as a worker would draw them: requests and samples (rows, 12, time) in mV."""
+
+    requests: Sequence[SampleRequest]
+    samples_mv: NDArray[np.float32]
+
+
+def draw_spread(twin: EcgTwin, cohort: ResolvedCohort, num_rows: int) -> Trial:
+    """Draw ``num_rows`` rows spread evenly over the plan, in its batches and with one thread.
+
+    They differ from those of the cohort by low bits only, as other rows stand in their batch.
+    """
+    settle_numerics()
+    plan = cohort.plan
+    rows = np.unique(np.linspace(0, plan.num_rows - 1, num_rows).round().astype(np.int64))
+    requests = [plan.request_at(row) for row in rows.tolist()]
+    with one_torch_thread():
+        return Trial(requests, draw_rows(twin, plan, cohort.base_vectors, requests))
+
+
+def stored_share(cohort: ResolvedCohort, trial: Trial) -> float:
+    """Return the bytes that the rows take in an object, as a share of the raw ones."""
+    return _stored_bytes(cohort, trial) / _raw_bytes(cohort.layout, len(trial.requests))
+
+
+def measure_rate(twin: EcgTwin, cohort: ResolvedCohort) -> Rate:
+    """Draw, measure, quantise and encode batches for some seconds, and return the rate.
+
+    A first batch warms up and does not count. Nothing is written.
+    """
+    size = cohort.plan.spec.batch_rows
+    draw_spread(twin, cohort, size)
+    num_ecgs, num_batches, stored_bytes = 0, 0, 0
+    started = time.perf_counter()
+    while num_batches < _MOST_BATCHES and time.perf_counter() - started < _ENOUGH_S:
+        trial = draw_spread(twin, cohort, size)
+        with one_torch_thread():
+            manifest_columns(cohort, trial.requests, trial.samples_mv)
+        stored_bytes += _stored_bytes(cohort, trial)
+        # A plan of fewer rows than a batch still has the batch drawn, and pays for it.
+        num_ecgs += len(trial.requests)
+        num_batches += 1
+    seconds = time.perf_counter() - started
+    return Rate(
+        checkpoint=twin.digest,
+        preset=twin.spec.preset,
+        device_kind=device_kind(twin.device),
+        sampling=cohort.plan.spec.sampling or twin.spec.sampling,
+        batch_rows=size,
+        ecgs_per_second=num_ecgs / seconds,
+        bytes_per_ecg=stored_bytes / num_ecgs,
+        raw_bytes_per_ecg=_raw_bytes(cohort.layout, 1),
+        num_ecgs=num_ecgs,
+        measured_on=datetime.now(UTC).date().isoformat(),
+        versions={name: version(name) for name in ("ecgtwin", "torch", "numpy", "zarr")},
+    )
+
+
+def _raw_bytes(layout: SignalLayout, num_rows: int) -> int:
+    return num_rows * len(LEADS) * layout.num_samples * 2
+
+
+def _stored_bytes(cohort: ResolvedCohort, trial: Trial) -> int:
+    return len(encode_shard(cohort.layout, quantise(trial.samples_mv)[0]))
