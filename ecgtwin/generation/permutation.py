@@ -87,10 +87,10 @@ class KeyedPermutation:
 
 
 def _mixed(value: int, key: int) -> int:
-    value = (value + key) & _MASK
-    for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
-        value = ((value ^ (value >> shift)) * factor) & _MASK
-    return value ^ (value >> _SHIFTS[-1])
+    value = (value + key) & _MASK  # written out, not a loop: it is run for every row
+    value = ((value ^ (value >> _SHIFTS[0])) * _FACTORS[0]) & _MASK
+    value = ((value ^ (value >> _SHIFTS[1])) * _FACTORS[1]) & _MASK
+    return value ^ (value >> _SHIFTS[2])
 
 
 def _mixed_many(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
