@@ -15,6 +15,7 @@ from typing import Any
 
 import ingest_tables  # beside this script
 import measurement_tables
+import planning_tables
 import simulation_tables
 import training_tables
 
@@ -157,6 +158,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **simulation_tables.TABLES,
     **measurement_tables.TABLES,
     **training_tables.TABLES,
+    **planning_tables.TABLES,
 }
 
 

@@ -5,9 +5,11 @@ admitted to a state or not, and nothing is held per patient and state.
 Axes: N patient, K class, C state.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from ecgtwin.spec.states import WantedState
 
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
-_BLOCK = 1 << 22  # classes x states looked at together
+_BLOCK = 1 << 17  # classes x states looked at together: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,21 @@ class Admission:
         found: Integers = self.is_admitted_KC.sum(axis=1, dtype=np.int64)
         return found
 
+    @cached_property
+    def num_patients_C(self) -> Integers:
+        """The number of patients that may be drawn in each state."""
+        found_C = np.zeros(self.is_admitted_KC.shape[1])  # of floats: numpy multiplies them faster
+        for block in _blocks(*self.is_admitted_KC.shape):
+            found_C += self.size_K[block].astype(np.float64) @ self.is_admitted_KC[block]
+        return found_C.astype(np.int64)
+
+    def sum_K(self, number_C: Integers) -> Integers:
+        """Return, for each class, the sum of numbers of the states it may be drawn in."""
+        found_K = np.zeros(self.num_classes)
+        for block in _blocks(*self.is_admitted_KC.shape):
+            found_K[block] = self.is_admitted_KC[block] @ number_C.astype(np.float64)
+        return found_K.astype(np.int64)
+
 
 def admit(
     patients: PatientColumns,
@@ -117,23 +134,27 @@ def _classes(
     patients: PatientColumns, fields: Sequence[str]
 ) -> tuple[NDArray[np.int32], dict[str, Values]]:
     """Return each patient's class, and the value of each field in each class."""
-    class_N, first_K = np.zeros(len(patients), np.int64), np.zeros(1, np.int64)
+    class_N, num_classes = np.zeros(len(patients), np.int64), 1
     for field in fields:
         own_N = _codes(patients.column(field))
-        code_N = class_N * (int(own_N.max(initial=0)) + 1) + own_N
-        _, first_K, class_N = np.unique(code_N, return_index=True, return_inverse=True)
-    values = {field: patients.column(field)[first_K] for field in fields}
+        num_own = int(own_N.max(initial=0)) + 1
+        code_N = class_N * num_own + own_N
+        is_code = np.zeros(num_classes * num_own, dtype=bool)
+        is_code[code_N] = True
+        class_N, num_classes = (np.cumsum(is_code) - 1)[code_N], int(is_code.sum())
+    one_K = np.zeros(num_classes, np.int64)  # a patient of each class
+    one_K[class_N] = np.arange(len(patients))
+    values = {field: patients.column(field)[one_K] for field in fields}
     return class_N.astype(np.int32), values
 
 
 def _codes(column_N: Values) -> Integers:
     """Return a number for each distinct value; unknown is a value."""
     if column_N.dtype != object:
-        return np.unique(column_N, return_inverse=True)[1]
-    number_of: dict[object, int] = {}
-    return np.fromiter(
-        (number_of.setdefault(value, len(number_of)) for value in column_N), np.int64, len(column_N)
-    )
+        known_N = np.where(np.isnan(column_N), np.inf, column_N)  # numpy is slow to sort NaN
+        return np.unique(known_N, return_inverse=True)[1]
+    number_of: defaultdict[object, int] = defaultdict(count().__next__)
+    return np.fromiter(map(number_of.__getitem__, column_N), np.int64, len(column_N))
 
 
 class _StateColumns:

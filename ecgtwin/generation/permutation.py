@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 _ROUNDS = 4
 _MASK = (1 << 64) - 1
+_BLOCK = 1 << 16  # numbers permuted together: they stay in the cache
 # Of splitmix64 (Steele et al. 2014, section 4.2, variant 13 of Stafford).
 _SHIFTS, _FACTORS = (30, 27, 31), (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
@@ -48,12 +49,15 @@ class KeyedPermutation:
 
     def first(self, count: int) -> NDArray[np.int64]:
         """Return the numbers that stand at the first ``count`` places."""
-        values = self._forth_many(np.arange(count, dtype=np.uint64))
-        outside = np.flatnonzero(values >= self.size)
-        while len(outside):
-            values[outside] = self._forth_many(values[outside])
-            outside = outside[values[outside] >= self.size]
-        return values.astype(np.int64)
+        found = np.arange(count, dtype=np.uint64)
+        for start in range(0, count, _BLOCK):
+            values = found[start : start + _BLOCK]
+            values[:] = self._forth_many(values)
+            outside = np.flatnonzero(values >= self.size)
+            while len(outside):
+                values[outside] = self._forth_many(values[outside])
+                outside = outside[values[outside] >= self.size]
+        return found.astype(np.int64)
 
     def _checked(self, value: int) -> int:
         if not 0 <= value < self.size:
@@ -83,10 +87,10 @@ class KeyedPermutation:
 
 
 def _mixed(value: int, key: int) -> int:
-    value = (value + key) & _MASK
-    for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
-        value = ((value ^ (value >> shift)) * factor) & _MASK
-    return value ^ (value >> _SHIFTS[-1])
+    value = (value + key) & _MASK  # written out, not a loop: it is run for every row
+    value = ((value ^ (value >> _SHIFTS[0])) * _FACTORS[0]) & _MASK
+    value = ((value ^ (value >> _SHIFTS[1])) * _FACTORS[1]) & _MASK
+    return value ^ (value >> _SHIFTS[2])
 
 
 def _mixed_many(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan
 from typing import Any, overload
 
 import numpy as np
@@ -21,6 +22,7 @@ from ecgtwin.spec.shard import Shard, cut_shards
 from ecgtwin.spec.states import StratumSpec, WantedState
 
 Texts = NDArray[np.object_]
+_PART = 4096  # texts made bytes together
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class PatientTable(Sequence[PatientRow]):
         return PatientRow(
             person=self.person[index],
             split=self.split[index],
-            age_years=None if np.isnan(age) else age,
+            age_years=None if isnan(age) else age,
             sex=self.sex[index],
             base_vector_digest=self.base_vector_digest[index],
         )
@@ -88,9 +90,10 @@ class PatientTable(Sequence[PatientRow]):
         """Return a digest of every value, in order."""
         found = hashlib.blake2b(digest_size=16)
         for column in self._columns():
-            is_text = column.dtype == object
-            data = "\0".join(column).encode() if is_text else column.astype("<f8").tobytes()
-            found.update(len(data).to_bytes(8, "little") + data)
+            parts = _bytes_of(column)
+            found.update(sum(map(len, parts)).to_bytes(8, "little"))
+            for part in parts:
+                found.update(part)
         return found.hexdigest()
 
     def columns(self) -> PatientColumns:
@@ -252,6 +255,15 @@ def _texts(values: Sequence[str]) -> Texts:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
+
+
+def _bytes_of(column: NDArray[Any]) -> list[bytes]:
+    """Return numbers, or texts with a zero between them, as bytes in parts that fit a cache."""
+    if column.dtype != object:
+        return [column.astype("<f8").tobytes()]
+    starts = range(0, len(column), _PART)
+    parts = ["\0".join(column[start : start + _PART].tolist()).encode() for start in starts]
+    return [part + b"\0" for part in parts[:-1]] + parts[-1:]
 
 
 def check_rows(plan: CohortPlan) -> None:

@@ -17,6 +17,8 @@ from ecgtwin.generation.permutation import KeyedPermutation
 
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
+_CACHED_BYTES = 1 << 26  # of who may be drawn in a state
+_CACHED_ORDERS = 1 << 12
 
 
 class Sample(NamedTuple):
@@ -74,10 +76,10 @@ class ProductRows:
     def sample_at(self, row: int) -> Sample:
         """Return what stands at ``row``."""
         place, replicate = divmod(row, self.replicates)
-        patient = int(np.searchsorted(self._first_N, place, side="right")) - 1
+        patient = int(self._first_N.searchsorted(place, side="right")) - 1
         admitted_C = self.admission.is_admitted_KC[self.admission.class_N[patient]]
         nth = place - int(self._first_N[patient])
-        return Sample(patient, int(np.flatnonzero(admitted_C)[nth]), replicate)
+        return Sample(patient, int(admitted_C.nonzero()[0][nth]), replicate)
 
     def row_of(self, sample: Sample) -> int | None:
         """Return the row of a sample; None where the cohort has no such."""
@@ -94,11 +96,11 @@ class ProductRows:
 
     def rows_of_patients(self) -> Integers:
         """Return the number of rows of each patient (N,)."""
-        return np.diff(self._first_N) * self.replicates
+        return self.admission.num_states_K[self.admission.class_N] * self.replicates
 
     def rows_of_states(self) -> Integers:
         """Return the number of rows of each state (C,)."""
-        return (self.admission.size_K @ self.admission.is_admitted_KC) * self.replicates
+        return self.admission.num_patients_C * self.replicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,7 @@ class StratifiedRows:
     ) -> None:
         """``keys`` are of states: what they are, so that their order follows from that alone."""
         self.admission, self.strata, self._keys = admission, tuple(strata), tuple(keys)
-        num_C = admission.size_K @ admission.is_admitted_KC
-        self._num_patients_C = num_C
+        num_C = admission.num_patients_C
         self.states_of = [
             np.array([state for state in one.states if num_C[state]], np.int64) for one in strata
         ]
@@ -132,7 +133,9 @@ class StratifiedRows:
             for one, states in zip(self.strata, self.states_of, strict=True)
         ]
         self._first_S = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self._eligible = lru_cache(maxsize=256)(self._eligible_of)
+        num_cached = _CACHED_BYTES // (4 * admission.num_classes + 1000)
+        self._eligible = lru_cache(maxsize=max(num_cached, 1))(self._eligible_of)
+        self._order = lru_cache(maxsize=_CACHED_ORDERS)(self._order_of)
         self._stratum_of_state = {
             int(state): (stratum, turn)
             for stratum, states in enumerate(self.states_of)
@@ -150,7 +153,7 @@ class StratifiedRows:
         states = self.states_of[stratum]
         index, turn = divmod(row - int(self._first_S[stratum]), len(states))
         state = int(states[turn])
-        replicate, place = divmod(index, int(self._num_patients_C[state]))
+        replicate, place = divmod(index, int(self.admission.num_patients_C[state]))
         nth = self._order(state, replicate)[place]
         return Sample(self._eligible(state).patient_at(nth), state, replicate)
 
@@ -166,21 +169,21 @@ class StratifiedRows:
             return None
         stratum, turn = self._stratum_of_state[state]
         place = self._order(state, replicate).place_of(nth)
-        index = replicate * int(self._num_patients_C[state]) + place
+        index = replicate * int(self.admission.num_patients_C[state]) + place
         row = index * len(self.states_of[stratum]) + turn
         first, end = self._first_S[stratum : stratum + 2].tolist()
         return first + row if first + row < end else None
 
     def rows_of_patients(self) -> Integers:
         """Return the number of rows of each patient (N,)."""
-        num_N = np.zeros(len(self.admission.class_N), np.int64)
-        for state, count in enumerate(self.rows_of_states().tolist()):
-            if count:
-                num_patients = int(self._num_patients_C[state])
-                replicates, rest = divmod(count, num_patients)
-                eligible, order = self._eligible(state), self._order(state, replicates)
-                num_N += replicates * self.admission.is_admitted_KC[self.admission.class_N, state]
-                num_N[eligible.patients_at(order.first(rest))] += 1
+        whole_C, rest_C = np.divmod(
+            self.rows_of_states(), np.maximum(self.admission.num_patients_C, 1)
+        )
+        num_N = self.admission.sum_K(whole_C)[self.admission.class_N]
+        for state in np.flatnonzero(rest_C).tolist():
+            order = self._order(state, int(whole_C[state]))
+            some = order.first(int(rest_C[state]))
+            num_N[self._eligible(state).patients()[some]] += 1
         return num_N
 
     def rows_of_states(self) -> Integers:
@@ -193,14 +196,16 @@ class StratifiedRows:
                 num_C[states[:rest]] += 1
         return num_C
 
-    def _order(self, state: int, replicate: int) -> KeyedPermutation:
+    def _order_of(self, state: int, replicate: int) -> KeyedPermutation:
         key = self._keys[state] + replicate.to_bytes(8, "little")
-        return KeyedPermutation(key, int(self._num_patients_C[state]))
+        return KeyedPermutation(key, int(self.admission.num_patients_C[state]))
 
     @cached_property
     def _by_class(self) -> tuple[Integers, Integers, Integers]:
         """Return patients sorted by class, where each stands there, where each class begins."""
-        order = np.argsort(self.admission.class_N, kind="stable")
+        # Of 16 bits, where they do: numpy sorts those in linear time.
+        class_N = self.admission.class_N.astype(np.min_scalar_type(self.admission.num_classes))
+        order = np.argsort(class_N, kind="stable")
         place_N = np.empty(len(order), np.int64)
         place_N[order] = np.arange(len(order))
         return order, place_N, np.cumsum(self.admission.size_K) - self.admission.size_K
@@ -209,7 +214,7 @@ class StratifiedRows:
         order, place_N, first_K = self._by_class
         admitted_K = self.admission.is_admitted_KC[:, state]
         size_K = np.where(admitted_K, self.admission.size_K, 0)
-        before_K = np.cumsum(size_K) - size_K
+        before_K = (np.cumsum(size_K) - size_K).astype(np.int32)
         return _Eligible(order, place_N, first_K, self.admission.class_N, admitted_K, before_K)
 
 
@@ -222,17 +227,17 @@ class _Eligible:
     first_K: Integers
     class_N: NDArray[np.int32]
     admitted_K: Bools
-    before_K: Integers  # eligible patients of earlier classes
+    before_K: NDArray[np.int32]  # eligible patients of earlier classes
 
     def patient_at(self, nth: int) -> int:
         """Return the ``nth`` patient. Of classes that begin alike the last one has patients."""
-        kind = int(np.searchsorted(self.before_K, nth, side="right")) - 1
+        kind = int(self.before_K.searchsorted(np.int32(nth), side="right")) - 1
         return int(self.order[self.first_K[kind] + nth - self.before_K[kind]])
 
-    def patients_at(self, nth: Integers) -> Integers:
-        """Return the patients of several places."""
-        kind = np.searchsorted(self.before_K, nth, side="right") - 1
-        found: Integers = self.order[self.first_K[kind] + nth - self.before_K[kind]]
+    def patients(self) -> Integers:
+        """Return all of them in order."""
+        size_K = np.diff(self.first_K, append=len(self.order))
+        found: Integers = self.order[np.repeat(self.admitted_K, size_K)]
         return found
 
     def place_of(self, patient: int) -> int | None:

@@ -78,7 +78,7 @@ class PlanDescription:
 def describe_plan(spec: CohortSpec) -> PlanDescription:
     """Return what making ``spec`` would take. Writes nothing; raises as ``generate_cohort``."""
     cohort = resolve_cohort(spec)
-    num_done, num_shards = len(_done(cohort)), len(cohort.plan.shards())
+    num_done, num_shards = len(_done(cohort)), cohort.plan.num_shards
     shards = shards_text(cohort.plan, num_samples=cohort.layout.num_samples, num_committed=num_done)
     return PlanDescription(f"{plan_text(cohort.plan)}\n{shards}", num_shards, num_shards - num_done)
 
@@ -144,7 +144,7 @@ def _summary(
     return GenerationSummary(
         url=cohort.url,
         plan_digest=cohort.plan.digest,
-        num_shards=len(cohort.plan.shards()),
+        num_shards=cohort.plan.num_shards,
         num_done_before=num_done_before,
         num_done=len(results),
         num_rows=sum(result.num_rows for result in results),
