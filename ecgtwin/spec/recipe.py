@@ -39,6 +39,14 @@ class VaeRecipe(Spec):
     lead_consistency_weight: float = Field(default=0.0, ge=0)
 
 
+class VirtualPersonsSpec(Spec):
+    """Every person once more as ``copies`` other persons; see ``training.virtual_persons``."""
+
+    copies: int = Field(default=4, ge=1, le=100)  # each takes the memory of all latents
+    angle_deg: float = Field(default=15.0, ge=0, le=90)  # root mean square, of the turn of a heart
+    gain_sd: float = Field(default=0.1, ge=0, le=1)  # of the logarithm: of each lead, and of all
+
+
 class BaseExtractorRecipe(Spec):
     """The contrastive stage."""
 
@@ -50,6 +58,7 @@ class BaseExtractorRecipe(Spec):
     # Each member of a pair is seen through so many frames of its latent, at random; None: all.
     # What a person is must then show in every part of a strip, and a step costs less.
     crop_frames: int | None = Field(default=None, ge=1)
+    virtual_persons: VirtualPersonsSpec | None = None
 
 
 class DenoiserRecipe(Spec):

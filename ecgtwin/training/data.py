@@ -110,8 +110,11 @@ class PairBatches:
         seed: int,
         total: int,
         pairs: PairSpec = PairSpec(),  # noqa: B008  (frozen)
+        virtual: Sequence[Tensor] = (),
     ) -> None:
+        """``virtual``: the latents of all rows as other persons, once for each copy of them."""
         self.rows, self.recipe, self.seed, self.total = rows, recipe, seed, total
+        self.versions = (rows.latents_BCF, *virtual)
         self.pairs = rows.rows.sampler(pairs, seed=seed)
         names = {name: index for index, name in enumerate(sorted(set(rows.rows.persons)))}
         self.person = torch.tensor([names[name] for name in rows.rows.persons])
@@ -119,20 +122,31 @@ class PairBatches:
     def __call__(self, step: int, part: slice) -> Batch:
         """Return rows ``part`` of ``step``."""
         reference, target, _ = self.pairs.pairs_at(step, self.total, part.start, part.stop)
-        uniform = uniform_of_step(self.seed, step, self.total, num=3)[:, part]
+        num = 3 if len(self.versions) == 1 else 4
+        uniform = uniform_of_step(self.seed, step, self.total, num=num)[:, part]
+        version_B = np.zeros(len(reference), np.int64)
+        if len(self.versions) > 1:
+            version_B = (uniform[3] * len(self.versions)).astype(np.int64)
         batch: Batch = {
-            "person_B": self.person[reference],
+            "person_B": self.person[reference] * len(self.versions) + torch.from_numpy(version_B),
             "is_told_B": torch.from_numpy(uniform[0] >= self.recipe.condition_dropout),
         }
         members = (("reference_", reference), ("target_", target))
-        for (prefix, chosen), place_B in zip(members, uniform[1:], strict=True):
+        for (prefix, chosen), place_B in zip(members, uniform[1:3], strict=True):
             rows = torch.from_numpy(chosen)
-            latent_BCF = self.rows.latents_BCF[rows]
+            latent_BCF = self._latents(chosen, version_B)
             if self.recipe.crop_frames is not None:
                 latent_BCF = cropped(latent_BCF, place_B, self.recipe.crop_frames)
             batch[f"{prefix}latent_BCF"] = latent_BCF
             batch |= _condition_entries(prefix, self.rows.conditions.take(rows))
         return batch
+
+    def _latents(self, row_B: NDArray[np.int64], version_B: NDArray[np.int64]) -> Tensor:
+        """Return the latents (B, C, F) of rows, each as it is or as another person's."""
+        if len(self.versions) == 1:
+            return self.versions[0][torch.from_numpy(row_B)]
+        rows = zip(version_B.tolist(), row_B.tolist(), strict=True)
+        return torch.stack([self.versions[version][row] for version, row in rows])
 
 
 class DenoiserBatches:
@@ -150,8 +164,11 @@ class DenoiserBatches:
         seed: int,
         total: int,
         pairs: PairSpec = PairSpec(),  # noqa: B008  (frozen)
+        virtual: Sequence[Tensor] = (),
     ) -> None:
+        """``virtual``: the latents of all rows as other persons, once for each copy of them."""
         self.rows, self.recipe, self.seed, self.total = rows, recipe, seed, total
+        self.versions = (rows.latents_BCF, *virtual)
         self.pairs = rows.rows.sampler(pairs, seed=seed)
 
     def __call__(self, step: int, part: slice) -> Batch:

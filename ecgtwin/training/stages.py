@@ -44,6 +44,7 @@ from ecgtwin.training.rows import LatentRows, TrainingRows
 from ecgtwin.training.selection import Judge, Selection
 from ecgtwin.training.state import Tensors
 from ecgtwin.training.steps import GradientStep, contrastive_step, mean_step
+from ecgtwin.training.virtual_persons import virtual_latents
 from ecgtwin.twin.encoding import latents_of
 from ecgtwin.twin.twin import EcgTwin
 
@@ -290,7 +291,12 @@ def _base_extractor(inputs: StageInputs) -> _Prepared:
         held_out = LatentRows.of(inputs.validation_rows, twin)
         make_judge = retrieval_judge(held_out, pairs, seed=spec.seed + 1)
     objective = BaseExtractorObjective(twin.base_extractor.requires_grad_(True), recipe)
-    training = PairBatches(rows, recipe, seed=spec.seed, total=spec.batch_size, pairs=pairs)
+    virtual: Sequence[Tensor] = ()
+    if recipe.virtual_persons is not None:
+        virtual = virtual_latents(rows.rows, twin, recipe.virtual_persons, seed=spec.seed)
+    training = PairBatches(
+        rows, recipe, seed=spec.seed, total=spec.batch_size, pairs=pairs, virtual=virtual
+    )
     gradient_step = contrastive_step(recipe.max_scale, leak_weight=recipe.leak_weight)
     return _Prepared(objective, spec, training, gradient_step, make_judge, None)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgtwin.signals.vectorcardiogram import DOWER
+
 Array = NDArray[np.float64]
 
 # The waves of a beat. Two for P and T and five for QRS, so that shapes can be skewed and notched.
@@ -20,18 +22,6 @@ P_WAVES = slice(P_RIGHT, SEPTAL)
 QRS_WAVES = slice(SEPTAL, ST)
 T_WAVES = slice(ST, NUM_WAVES)
 
-DOWER = np.array(
-    [
-        [0.632, -0.235, 0.059],  # I
-        [0.235, 1.066, -0.132],  # II
-        [-0.515, 0.157, -0.917],  # V1
-        [0.044, 0.164, -1.387],  # V2
-        [0.882, 0.098, -1.277],  # V3
-        [1.213, 0.127, -0.601],  # V4
-        [1.125, 0.127, -0.086],  # V5
-        [0.831, 0.076, 0.230],  # V6
-    ]
-)
 # How much larger leads are than the torso of Dower et al. gives: those of PTB-XL.
 _LEAD_GAIN = np.array([1.32, 1.05, 0.90, 1.24, 1.06, 1.02, 1.03, 1.05])[:, None]
 
