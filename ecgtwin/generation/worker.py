@@ -137,6 +137,17 @@ def draw_rows(
     return np.concatenate(drawn)
 
 
+def key_of(spec: CohortSpec, request: SampleRequest) -> tuple[int, int]:
+    """Return what all noise of a sample follows from: what it is, and nothing of its cohort."""
+    return noise_key(
+        cohort_seed=spec.seed,
+        person=request.person,
+        condition_digest=None if spec.share_noise else request.condition_digest,
+        replicate=request.replicate,
+        attempt=_FIRST_ATTEMPT,
+    )
+
+
 def _draw_batch(
     twin: EcgTwin,
     plan: CohortPlan,
@@ -144,16 +155,7 @@ def _draw_batch(
     requests: Sequence[SampleRequest],
 ) -> NDArray[np.float32]:
     """Draw ``requests`` together. Step 0 of a sample's noise starts it, 1 + i is of step i."""
-    keys = [
-        noise_key(
-            cohort_seed=plan.spec.seed,
-            person=request.person,
-            condition_digest=None if plan.spec.share_noise else request.condition_digest,
-            replicate=request.replicate,
-            attempt=_FIRST_ATTEMPT,
-        )
-        for request in requests
-    ]
+    keys = [key_of(plan.spec, request) for request in requests]
 
     def noise(step: int) -> NDArray[np.float32]:
         return standard_normal(keys, twin.latent_shape, step=step).astype(np.float32)

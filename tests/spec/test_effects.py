@@ -36,7 +36,15 @@ CHANGES: dict[str, list[Any]] = {
     "labels": [{}, {"project": "b"}],
     "checkpoint": ["small"],
     "corpus": ["elsewhere"],
-    "patients": [{"split": "train", "count": 3}, {"split": "test"}, {"ids": ["a"]}],
+    "patients": [
+        {"split": "train", "count": 3},
+        {"split": "test"},
+        {"split": "test", "count": 3, "where": "patient.age_years > 60"},
+        {"ids": ["a"]},
+        {"population": 3},
+        {"population": 3, "seed": 1},
+        {"bank": "bank.parquet", "split": "test", "count": 2},
+    ],
     "conditions": [
         [{"statements": ["sinus rhythm"], "heart_rate_bpm": [70, 60]}],
         [{"statements": ["sinus rhythm"], "heart_rate_bpm": [60, 70], "sex": "male"}],
@@ -94,6 +102,39 @@ def test_every_field_has_an_effect_and_is_tried_here() -> None:
 )
 def test_fields_that_shape_bytes_change_the_digest_and_no_others_do(name: str, value: Any) -> None:
     assert (digest(changed(name, value)) != digest(DATA)) == (EFFECTS[name] == "bytes")
+
+
+def test_where_a_bank_is_changes_nothing_and_who_is_taken_of_it_does() -> None:
+    def of(**patients: object) -> str:
+        return digest(changed("patients", {"split": "test", **patients}))
+
+    assert of(bank="a.parquet") == of(bank="s3://bucket/b.parquet")
+    assert len({of(bank="a"), of(bank="a", count=3), of(bank="a", where="1 < 2")}) == 3
+
+
+@given(st.data())
+def test_however_the_other_fields_are_a_field_acts_on_bytes_or_does_not(data: Any) -> None:
+    """Two specifications that differ in any fields: the digests differ where one acts on bytes."""
+    specs = []
+    for _ in range(2):
+        values: dict[str, Any] = {**DATA, "output": {**DATA["output"]}}
+        for name in data.draw(st.lists(st.sampled_from(sorted(CHANGES)), unique=True)):
+            outer, _, inner = name.partition(".")
+            value = data.draw(st.sampled_from(CHANGES[name]))
+            if inner:
+                values[outer][inner] = value
+            else:
+                values[outer] = value
+        specs.append(CohortSpec.parse(values, origin="a test"))
+    differing = {name for name in EFFECTS if _value_at(specs[0], name) != _value_at(specs[1], name)}
+    of_bytes = {name for name in differing if EFFECTS[name] == "bytes"}
+    assert (specs[0].bytes_digest() != specs[1].bytes_digest()) == bool(of_bytes)
+
+
+def _value_at(spec: Any, name: str) -> Any:
+    for part in name.split("."):
+        spec = getattr(spec, part)
+    return spec
 
 
 def test_what_is_as_it_would_be_anyway_changes_nothing() -> None:
