@@ -88,10 +88,6 @@ class ReferenceRecords:
     def _by_id(self, ids: Sequence[str], earliest: dict[str, int]) -> list[int]:
         positions: dict[str, int] = {}
         for index, name in enumerate(ids):
-            if name in positions:
-                raise SpecificationError(
-                    f"patients.ids.{index}: {name!r} stands there twice; raise `replicates` instead"
-                )
             if name not in earliest:
                 raise SpecificationError(f"patients.ids.{index}: {self._absence(name, earliest)}")
             positions[name] = earliest[name]

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 # Dower et al. 1980 (J Electrocardiol 13:91), (lead, axis): x to the left, y down, z backwards.
 # The leads are in the order of INDEPENDENT_LEADS.
@@ -19,12 +20,14 @@ DOWER = np.array(
 )
 
 
-def turned_leads(turn: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (8, 8): what the leads of a heart become when its dipole is turned by ``turn`` (3, 3).
+def turned_leads(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, 8, 8): by what the leads of a heart are multiplied when its dipole is turned.
 
-    What of the leads no dipole explains stays as it is. The identity gives the identity.
+    ``turns`` (n, 3) are rotation vectors in radians. What of the leads no dipole explains stays as
+    it is; a turn by 0 gives the identity.
     """
-    found: NDArray[np.float64] = np.eye(len(DOWER)) + DOWER @ (turn - np.eye(3)) @ _INVERSE
+    matrices = Rotation.from_rotvec(turns).as_matrix()
+    found: NDArray[np.float64] = np.eye(len(DOWER)) + DOWER @ (matrices - np.eye(3)) @ _INVERSE
     return found
 
 

@@ -1,26 +1,16 @@
 """Spec: a frozen specification that refuses unknown keys, reads YAML and has a digest."""
 
-import difflib
 import hashlib
 import json
-import reprlib
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.faults import at, explain, found_at, where
+from ecgtwin.spec.forms import BRANCH
 from ecgtwin.spec.yaml_text import YamlText
-
-_BRANCH = "="
-_WORDS = {
-    "a valid array": "a list",
-    "an object": "keys and values",
-    "a valid tuple": "a list",
-    "Tuple should": "List should",
-    " after validation, not 0": "",
-    "a valid dictionary": "keys and values",
-}
 
 
 def digest_of(value: object) -> str:
@@ -64,14 +54,16 @@ class Spec(BaseModel):
         _check_plain(text)
         try:
             # As JSON, where a list is a tuple and nothing else is another thing than it is.
-            return cls.model_validate_json(json.dumps(text.data), strict=True)
+            found = cls.model_validate_json(json.dumps(text.data), strict=True)
         except ValidationError as error:
-            raise SpecificationError(_explain(cls, error, text)) from None
+            raise SpecificationError(explain(cls, error, text)) from None
+        _check_numbers(text)
+        return found
 
 
 def branch(name: str) -> str:
     """Return the tag of one form that a field may take: known to messages, not shown in them."""
-    return _BRANCH + name
+    return BRANCH + name
 
 
 def _plain(data: object) -> object:
@@ -91,112 +83,27 @@ def _check_plain(text: YamlText) -> None:
         if isinstance(value, dict):
             for key in value:
                 if not isinstance(key, str):
-                    at = _at(text.place_of_key((*location, key)))
+                    place, found = text.odd_key_of(location) or (None, repr(key))
                     raise SpecificationError(
-                        f"{text.origin}: {at}{_where(location)}: a key is a word (found {key!r})"
+                        f"{text.origin}: {at(place)}{where(location)}: a key is a word "
+                        f"(found {found}); put it in quotes"
                     )
-            stack += [((*location, str(key)), one) for key, one in value.items()]
+            stack += [((*location, key), one) for key, one in value.items()]
         elif isinstance(value, list | tuple):
             stack += [((*location, place), one) for place, one in enumerate(value)]
         elif not isinstance(value, str | int | float | None):
-            where, at = _where(location), _at(text.place_of(location))
             raise SpecificationError(
-                f"{text.origin}: {at}{where}: {_found(text, location, value)} stands where a text "
-                f"or a number is wanted; put it in quotes"
+                f"{text.origin}: {at(text.place_of(location))}{where(location)}: "
+                f"{found_at(text, location, value)} stands where a text or a number is wanted; "
+                f"put it in quotes"
             )
 
 
-def _explain(cls: type[BaseModel], error: ValidationError, text: YamlText) -> str:
-    faults = [dict(fault) for fault in error.errors(include_url=False)]
-    lines = [_one_fault(cls, fault, text) for fault in faults if not _follows(fault, faults)]
-    return "\n".join(f"{text.origin}: {line}" for line in lines)
-
-
-def _follows(fault: dict[str, Any], faults: list[dict[str, Any]]) -> bool:
-    """Say whether a sequence is too short only because its entries have faults of their own."""
-    place = fault["loc"]
-    return fault["type"] == "too_short" and any(
-        other["loc"][: len(place)] == place for other in faults if other is not fault
-    )
-
-
-def _one_fault(cls: type[BaseModel], fault: dict[str, Any], text: YamlText) -> str:
-    location = tuple(part for part in fault["loc"] if not str(part).startswith(_BRANCH))
-    where = _where(location)
-    if fault["type"] == "extra_forbidden":
-        known = sorted(_fields_at(cls, fault["loc"][:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        meant = f", {near[0]} perhaps" if near else ""
-        allowed = ", ".join(known) or "see `ecgtwin spec new`"
-        at = _at(text.place_of_key(location))
-        return f"{at}{where}: unknown key{meant}; allowed here: {allowed}"
-    at = _at(text.place_of(location))
-    if fault["type"] == "missing":
-        return f"{at}{where}: is required and was not given"
-    if fault["type"] == "union_tag_invalid":
-        return at + _unknown_kind(where, fault)
-    if fault["type"] == "value_error":  # ours: it says what was found
-        return f"{at}{where}: {fault['ctx']['error']}"
-    message = fault["msg"]
-    for pydantics, ours in _WORDS.items():
-        message = message.replace(pydantics, ours)
-    found = _found(text, location, fault["input"])
-    quotes = (
-        "; put it in quotes" if fault["type"] == "string_type" and text.meaning_of(location) else ""
-    )
-    return f"{at}{where}: {message.partition(' or instance of')[0]} (found {found}){quotes}"
-
-
-def _where(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "the specification"
-
-
-def _at(place: object) -> str:
-    return "" if place is None else f"{place}: "
-
-
-def _found(text: YamlText, location: tuple[int | str, ...], value: object) -> str:
-    """Return the value as it was written, and what YAML took it for where that was no text."""
-    return text.meaning_of(location) or reprlib.repr(value)
-
-
-def _unknown_kind(where: str, fault: dict[str, Any]) -> str:
-    """Return the line on a value whose ``kind`` names none of the forms that it may take."""
-    tags = fault["ctx"]["expected_tags"].split(", ")
-    allowed = ", ".join(sorted(tag.strip("'").removeprefix(_BRANCH) for tag in tags))
-    found = fault["input"]
-    if not isinstance(found, dict):
-        return (
-            f"{where}: needs keys and values, kind one of {allowed} (found {reprlib.repr(found)})"
+def _check_numbers(text: YamlText) -> None:
+    """Refuse numbers that are others to YAML than to a person."""
+    odd = text.odd_number()
+    if odd is not None:
+        location, words = odd
+        raise SpecificationError(
+            f"{text.origin}: {at(text.place_of(location))}{where(location)}: {words}"
         )
-    if "kind" not in found:
-        return f"{where}.kind: is required and was not given; allowed: {allowed}"
-    return f"{where}.kind: {reprlib.repr(found['kind'])} is unknown; allowed: {allowed}"
-
-
-def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the model that stands at ``location`` inside ``cls``."""
-    models = [cls]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        inner = [
-            model
-            for owner in models
-            if part in owner.model_fields
-            for model in _models_in(owner.model_fields[part].annotation)
-        ]
-        models = inner or [one for one in models if part in _branches(one)] or models
-    return list({name for model in models for name in model.model_fields})
-
-
-def _branches(model: type[BaseModel]) -> set[str]:
-    """Return the tags that a form of a field may bear: of its name, or of its kind."""
-    kind = model.model_fields.get("kind")
-    return {branch(model.__name__)} | ({branch(str(kind.default))} if kind else set())
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401  (a type expression)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for arg in getattr(annotation, "__args__", ()) for model in _models_in(arg)]

@@ -8,12 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from ecgtwin.spec.base import Spec, digest_of
 from ecgtwin.spec.constraints import ConstraintText
 from ecgtwin.spec.effects import BYTES, RUN, bytes_fields
-from ecgtwin.spec.patients import (
-    Patients,
-    PatientsById,
-    PatientsOfCorpus,
-)
-from ecgtwin.spec.sampling import SamplingSpec
+from ecgtwin.spec.faults import FaultInside
+from ecgtwin.spec.patients import Patients, PatientsById, PatientsOfCorpus
+from ecgtwin.spec.sampling import PROCESS_OF, SamplingSpec
 from ecgtwin.spec.states import (
     Conditions,
     ConditionSpec,
@@ -38,9 +35,12 @@ class OutputSpec(Spec):
     @model_validator(mode="after")
     def _chunks_fill_shards(self) -> "OutputSpec":
         if self.rows_per_shard % self.rows_per_chunk:
-            raise ValueError(
-                f"rows_per_shard ({self.rows_per_shard}) must be a multiple of "
-                f"rows_per_chunk ({self.rows_per_chunk})"
+            chunks = self.rows_per_shard // self.rows_per_chunk
+            fitting = [self.rows_per_chunk * num for num in (chunks, chunks + 1) if num]
+            raise FaultInside(
+                f"is {self.rows_per_shard}, but must be a multiple of rows_per_chunk "
+                f"({self.rows_per_chunk}); take {' or '.join(map(str, fitting))}",
+                "rows_per_shard",
             )
         return self
 
@@ -81,11 +81,26 @@ class CohortSpec(Spec):
     @classmethod
     def _leads_can_be_stored(cls, sampling: SamplingSpec | None) -> SamplingSpec | None:
         if sampling is not None and sampling.leads != "consistent":
-            raise ValueError(
-                f"sampling.leads is {sampling.leads!r}, but a cohort stores III, aVR, aVL and aVF "
-                "as they follow from I and II, exactly; leave it 'consistent', or draw single "
-                "ECGs with EcgTwin.draw"
+            raise FaultInside(
+                f"is {sampling.leads!r}, but a cohort stores III, aVR, aVL and aVF as they follow "
+                "from I and II, exactly; leave it 'consistent', or draw single ECGs with "
+                "EcgTwin.draw",
+                "leads",
             )
+        return sampling
+
+    @field_validator("sampling")
+    @classmethod
+    def _settings_are_of_the_sampler(cls, sampling: SamplingSpec | None) -> SamplingSpec | None:
+        if sampling is not None:
+            is_flow = PROCESS_OF[sampling.sampler] == "rectified_flow"
+            of_others = ("clip_sample", "ddpm, ddim") if is_flow else ("time_shift", "euler, heun")
+            if getattr(sampling, of_others[0]) != SamplingSpec.model_fields[of_others[0]].default:
+                raise FaultInside(
+                    f"has no meaning for sampler {sampling.sampler!r}, is for {of_others[1]}; "
+                    "leave it out",
+                    of_others[0],
+                )
         return sampling
 
     @model_validator(mode="after")
@@ -100,9 +115,10 @@ class CohortSpec(Spec):
     @model_validator(mode="after")
     def _strata_count_replicates(self) -> "CohortSpec":
         if self.strata() is not None and self.replicates != 1:
-            raise ValueError(
-                f"replicates is {self.replicates}, but strata say how many ECGs they want: raise "
-                "their count instead"
+            raise FaultInside(
+                f"is {self.replicates}, but strata say how many ECGs they want; raise their count "
+                "instead",
+                "replicates",
             )
         return self
 
@@ -110,9 +126,10 @@ class CohortSpec(Spec):
     def _states_are_few_enough(self) -> "CohortSpec":
         num = self.num_states()
         if num > MAX_STATES:
-            raise ValueError(
-                f"conditions come to {num:,} states, more than {MAX_STATES:,}; ask for fewer "
-                "rates, ages or reports, or make several cohorts"
+            raise FaultInside(
+                f"come to {num:,} states, more than {MAX_STATES:,}; ask for fewer rates, ages or "
+                "reports, or make several cohorts",
+                "conditions",
             )
         return self
 

@@ -23,7 +23,7 @@ class Statement(Spec):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:  # noqa: ANN401  (raw YAML)
-        return {"code": value} if isinstance(value, str) else value
+        return value if isinstance(value, Mapping | Statement) else {"code": value}
 
     @classmethod
     def __get_pydantic_json_schema__(

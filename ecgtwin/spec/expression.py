@@ -124,6 +124,8 @@ def _stray(character: str, column: int) -> str:
         '"': "the text has no closing quote",
         "'": "the text has no closing quote",
     }.get(character, "an expression is of fields, numbers, quoted texts and comparisons")
+    if character.isdigit():
+        advice = "a number stands without a unit, and no name begins with a digit"
     return f"column {column}: {character!r} has no meaning here; {advice}"
 
 
@@ -225,7 +227,7 @@ class _Parser:
                 raise ValueError(
                     f"column {token.column}: {_WORDS_OF_KIND[left.kind]} cannot be compared with "
                     f"{_WORDS_OF_KIND[right.kind]} by {token.text}"
-                    + ("; write `in`" if "texts" in (left.kind, right.kind) else "")
+                    + _how_to_compare({left.kind, right.kind})
                 )
             if left.kind == "text" and token.text not in ("==", "!="):
                 raise ValueError(f"column {token.column}: texts are compared by == and != only")
@@ -282,7 +284,10 @@ class _Parser:
             self._deeper()
             inner = self._alternatives()
             if self._take(")") is None:
-                raise ValueError(f"column {token.column}: this parenthesis is not closed")
+                raise ValueError(
+                    f"column {token.column}: this parenthesis is not closed; `)` is wanted in "
+                    f"column {self._next.column}"
+                )
             self._depth -= 1
             return inner._replace(column=token.column)
         found = "the end" if token.kind == "end" else repr(token.text)
@@ -294,13 +299,27 @@ class _Parser:
     def _kind_of(self, token: _Token) -> Kind:
         kind = self._fields.get(token.text)
         if kind is None:
+            if self._next.text == "(":
+                raise ValueError(
+                    f"column {token.column}: {token.text!r} is called, but there are no functions; "
+                    f"there is + - * /"
+                )
             near = difflib.get_close_matches(token.text, self._fields, n=3, cutoff=0.5)
             known = ", ".join(near or sorted(self._fields))
+            quotes = (
+                "" if near or "." in token.text else f"; a text stands in quotes: '{token.text}'"
+            )
             raise ValueError(
                 f"column {token.column}: no field is named {token.text!r}; "
-                f"{'the nearest are' if near else 'there are'} {known}"
+                f"{'the nearest are' if near else 'there are'} {known}{quotes}"
             )
         return kind
+
+
+def _how_to_compare(kinds: set[Kind]) -> str:
+    if "texts" in kinds:
+        return "; write `in`"
+    return "; a text stands in quotes, a number without them" if kinds == {"text", "number"} else ""
 
 
 def _must_be(found: _Typed, kind: Kind, where: str) -> _Typed:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from ecgtwin.spec.base import Spec, branch
 from ecgtwin.spec.constraints import PatientConstraintText
 from ecgtwin.spec.effects import BYTES, RUN
+from ecgtwin.spec.faults import FaultInside
 
 Split = Literal["train", "validation", "test"]
 
@@ -17,7 +18,17 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 class PatientsById(Spec):
     """These patients of the corpus, in this order."""
 
-    ids: tuple[str, ...] = Field(min_length=1)
+    ids: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+
+    @field_validator("ids")
+    @classmethod
+    def _ids_differ(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
+        seen: set[str] = set()
+        for index, name in enumerate(ids):
+            if name in seen:
+                raise FaultInside(f"{name!r} stands there twice; raise `replicates` instead", index)
+            seen.add(name)
+        return ids
 
 
 class ChosenPatients(Spec):

@@ -1,6 +1,5 @@
 """The states that a cohort is to be drawn in: a list, a grid, or strata with target counts."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from ecgtwin.spec.condition import (
     Statement,
 )
 from ecgtwin.spec.constraints import PatientConstraintText
+from ecgtwin.spec.faults import FaultInside
 from ecgtwin.spec.values import Draws, NumberRange, Several, check_each
 
 Own = Literal["own"]
@@ -42,7 +42,7 @@ def _form_of_ages(value: Any) -> str:  # noqa: ANN401
 
 
 def _form_of_age(value: Any) -> str:  # noqa: ANN401
-    return branch("own" if isinstance(value, str) else "age")
+    return branch("own" if value == "own" else "age")
 
 
 def _form_of_sexes(value: Any) -> str:  # noqa: ANN401
@@ -182,15 +182,22 @@ class GroupedConditions(Spec):
     @model_validator(mode="after")
     def _one_of_both(self) -> "GroupedConditions":
         if (self.grid is None) == (self.strata is None):
-            raise ValueError("give a list of conditions, or one of grid and strata")
+            found = "both" if self.grid else "neither"
+            raise ValueError(
+                f"give a list of conditions, or one of grid and strata (found {found})"
+            )
         return self
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "GroupedConditions":
-        labels = Counter(one.label for one in self.strata or () if one.label is not None)
-        for label, times in labels.items():
-            if times > 1:
-                raise ValueError(f"{times} strata are labelled {label!r}; a label is of one")
+        seen: dict[str, int] = {}
+        for place, stratum in enumerate(self.strata or ()):
+            label = stratum.label
+            if label is not None and seen.setdefault(label, place) != place:
+                raise FaultInside(
+                    f"{label!r} is the label of strata.{seen[label]} too; give each its own",
+                    *("strata", place, "label"),
+                )
         return self
 
     def parts(self) -> Sequence[ConditionSpec | GridSpec]:

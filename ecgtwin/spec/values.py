@@ -30,7 +30,10 @@ class NumberRange(Spec):
     @model_validator(mode="after")
     def _one_way_to_space(self) -> "NumberRange":
         if (self.step is None) == (self.count is None):
-            raise ValueError("give either step or count: how far apart, or how many")
+            found = "neither" if self.step is None else "both"
+            raise ValueError(
+                f"give either step or count: how far apart, or how many (found {found})"
+            )
         if self.stop < self.start:
             raise ValueError(
                 f"stop {self.stop:g} is below start {self.start:g}; exchange them, or give a list"
@@ -77,7 +80,8 @@ class Draws(Spec):
             if self.mean is not None or self.sd is not None:
                 raise ValueError("mean and sd are of the normal distribution; leave them out")
         elif self.mean is None or self.sd is None:
-            raise ValueError("the normal distribution needs mean and sd")
+            missing = "sd" if self.mean is not None else "mean" if self.sd is not None else "both"
+            raise ValueError(f"the normal distribution needs mean and sd (missing: {missing})")
         elif not self.low <= self.mean <= self.high:
             raise ValueError(
                 f"mean {self.mean:g} must lie between low {self.low:g} and high {self.high:g}"

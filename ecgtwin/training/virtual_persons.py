@@ -10,7 +10,6 @@ Axes: B row, L lead, T sample, C channel, F frame.
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ecgtwin.errors import SpecificationError
@@ -61,6 +60,5 @@ def mixing_matrices(
     turns = generator.normal(scale=np.deg2rad(spec.angle_deg) / np.sqrt(3), size=(num, 3))
     gains = np.exp(generator.normal(scale=spec.gain_sd, size=(num, len(INDEPENDENT_LEADS))))
     gains *= np.exp(generator.normal(scale=spec.gain_sd, size=(num, 1)))
-    turned = [turned_leads(turn) for turn in Rotation.from_rotvec(turns).as_matrix()]
-    found: NDArray[np.float64] = gains[:, :, None] * np.stack(turned)
+    found: NDArray[np.float64] = gains[:, :, None] * turned_leads(turns)
     return found

@@ -216,7 +216,7 @@ def test_a_cohort_cannot_ask_for_leads_that_its_store_cannot_hold(template):
     data = yaml.safe_load(template.read_text())
     data["sampling"] = {"leads": "as_generated"}
     with pytest.raises(
-        SpecificationError, match=r"sampling\.leads is 'as_generated'.*EcgTwin\.draw"
+        SpecificationError, match=r"sampling\.leads: is 'as_generated'.*EcgTwin\.draw"
     ):
         CohortSpec.parse(data, origin="cohort.yaml")
     data["sampling"] = {"leads": "consistent"}

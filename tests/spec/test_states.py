@@ -168,7 +168,11 @@ def test_wrong_rates_are_explained(values, message):
 @pytest.mark.parametrize(
     ("conditions", "fields", "message"),
     [
-        ([{"age_years": "mine"}], {}, "age_years: Input should be 'own' (found 'mine')"),
+        (
+            [{"age_years": "mine"}],
+            {},
+            "age_years: Input should be a valid number or 'own' (found 'mine')",
+        ),
         ([{"age_years": ["own", 130]}], {}, "age_years.1: Input should be less than or equal"),
         ([{"sex": ["own", "f"]}], {}, "sex.1: Input should be 'female', 'male', 'unknown' or"),
         ({"grid": {}}, {}, "conditions.grid.statements: is required"),
@@ -180,7 +184,7 @@ def test_wrong_rates_are_explained(values, message):
         (
             {"strata": [{"count": 1, "label": "a"}, {"count": 1, "label": "a", "sex": "male"}]},
             {},
-            "2 strata are labelled 'a'",
+            "conditions.strata.1.label: 'a' is the label of strata.0 too",
         ),
         (
             {"strata": [{"count": 1, "among": "condition.sex == 'male'"}]},
@@ -197,7 +201,7 @@ def test_wrong_rates_are_explained(values, message):
                 }
             ],
             {},
-            "conditions come to 1,010,000 states, more than 1,000,000",
+            "conditions: come to 1,010,000 states, more than 1,000,000",
         ),
     ],
 )

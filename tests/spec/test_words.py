@@ -88,7 +88,7 @@ def test_a_table_gives_a_stratum_a_row() -> None:
         (b"statement,count\n", "line 1: unknown column 'statement', statements perhaps"),
         (b"statements,count,count\n", "line 1: column 'count' stands there twice"),
         (b"statements,count\nAF\n", "line 2: 1 cells in 2 columns; a text with commas stands in"),
-        (b"statements,count\nAF,5\nAF,\n", "line 3: stratum.count: .*found None"),
+        (b"statements,count\nAF,5\nAF,\n", "line 3: stratum.count: .*found nothing"),
         (b"statements,count\nAF,many\n", r"line 2: stratum\.count: .*'many'"),
         (b"statements,count\nAF,0\n", r"line 2: stratum\.count: .*found 0"),
         (b"statements,count,sex\nAF,1,F\n", r"line 2: stratum\.sex: .*found 'F'"),

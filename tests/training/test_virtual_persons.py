@@ -27,12 +27,15 @@ def rows():
 
 
 def test_leads_turn_with_the_dipole_and_keep_what_no_dipole_explains():
-    turn = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix()
+    vector = np.array([0.3, -0.2, 0.5])
+    turn = Rotation.from_rotvec(vector).as_matrix()
+    there, back, still = turned_leads(np.stack([vector, -vector, 0 * vector]))
     dipole = np.random.default_rng(0).normal(size=(3, 50))
-    np.testing.assert_allclose(turned_leads(turn) @ (DOWER @ dipole), DOWER @ turn @ dipole)
+    np.testing.assert_allclose(there @ (DOWER @ dipole), DOWER @ turn @ dipole)
     rest = np.linalg.svd(DOWER.T)[2][3:].T  # no lead field reaches there
-    np.testing.assert_allclose(turned_leads(turn) @ rest, rest, atol=1e-12)
-    np.testing.assert_allclose(turned_leads(turn.T) @ turned_leads(turn), np.eye(8), atol=1e-12)
+    np.testing.assert_allclose(there @ rest, rest, atol=1e-12)
+    np.testing.assert_allclose(back @ there, np.eye(8), atol=1e-12)
+    np.testing.assert_allclose(still, np.eye(8), atol=1e-12)
 
 
 def test_turns_and_gains_are_as_large_as_is_asked():
