@@ -14,6 +14,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.constraints import Constraint
 from ecgtwin.spec.expression_values import Values, truth_of
 from ecgtwin.spec.states import WantedState
@@ -21,6 +22,8 @@ from ecgtwin.spec.states import WantedState
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 _BLOCK = 1 << 17  # classes x states looked at together: they stay in the cache
+MANY_CLASSES = 10_000  # from here on a plan says what they cost
+MAX_CELLS = 8 * 10**9  # classes x states, a byte each
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ def admit(
     fields = set().union(*(columns.patient_fields(one.fields) for one in everywhere))
     class_N, values = _classes(patients, sorted(fields))
     num_classes = len(next(iter(values.values()))) if values else 1
+    _check_size(num_classes, len(states), sorted(fields))
     size_K = np.bincount(class_N, minlength=num_classes)
     is_admitted_KC = np.ones((num_classes, len(states)), dtype=bool)
     removed = []
@@ -123,6 +127,15 @@ def admit(
         truth = truth_of(one.node, values).is_true
         is_admitted_KC[:, some.start : some.stop] &= np.broadcast_to(truth, num_classes)[:, None]
     return Admission(class_N, is_admitted_KC, tuple(removed))
+
+
+def _check_size(num_classes: int, num_states: int, fields: Sequence[str]) -> None:
+    if num_classes * num_states > MAX_CELLS:
+        raise SpecificationError(
+            f"constraints: {num_classes:,} classes of patients (by {', '.join(fields)}) x "
+            f"{num_states:,} conditions would take {num_classes * num_states / 1e9:,.0f} GB to "
+            "plan; look at fewer fields, ask for fewer conditions, or make several cohorts"
+        )
 
 
 def _blocks(num_classes: int, num_states: int) -> list[slice]:

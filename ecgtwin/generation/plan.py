@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.generation.admission import Admission, PatientColumns, admit
+from ecgtwin.generation.admission import MANY_CLASSES, Admission, PatientColumns, admit
 from ecgtwin.generation.plan_rows import PlanRows, ProductRows, Sample, StratifiedRows, Stratum
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.base import digest_of
@@ -285,7 +285,15 @@ def check_rows(plan: CohortPlan) -> None:
 
 def plan_text(plan: CohortPlan) -> str:
     """Return what the plan comes to, and what constraints take out, in lines for a person."""
-    return "\n".join([f"{plan.num_rows:,} ECGs{_what_they_are(plan)}", *_removal(plan)])
+    lines = [f"{plan.num_rows:,} ECGs{_what_they_are(plan)}", *_removal(plan)]
+    num_classes, num_states = plan.admission.is_admitted_KC.shape
+    if num_classes > MANY_CLASSES:
+        lines.append(
+            f"  constraints divide the patients into {num_classes:,} classes: {num_states:,} "
+            f"conditions of each take {num_classes * num_states / 1e6:,.0f} MB, of every worker "
+            "too; ages in whole years, or fewer fields, make fewer"
+        )
+    return "\n".join(lines)
 
 
 def shards_text(plan: CohortPlan, *, num_samples: int, num_committed: int) -> str:

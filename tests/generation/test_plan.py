@@ -1,10 +1,12 @@
 """A plan is arithmetic: rows and requests are in one-to-one correspondence, shards partition."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.generation.admission import MANY_CLASSES
 from ecgtwin.generation.plan import (
     CohortPlan,
     PatientRow,
@@ -148,6 +150,22 @@ def test_strata_may_ask_for_a_state_twice_of_different_patients() -> None:
     assert set(persons[3:]) == {"p1", "p2"}
     with pytest.raises(SpecificationError, match=r"strata\.0 and strata\.1"):
         check_rows(plan(51))
+
+
+def test_many_classes_say_what_they_cost_and_too_many_are_refused() -> None:
+    num = MANY_CLASSES + 1
+    ages = np.linspace(20, 80, num)
+    blank = np.full(num, "b", dtype=object)
+    names = np.array([f"p{place}" for place in range(num)], dtype=object)
+    table = PatientTable(names, blank, ages, np.full(num, "female", dtype=object), blank)
+    text = ["patient.age_years > condition.heart_rate_bpm - 100"]
+    few = make_plan(num_conditions=200, constraints=text)
+    assert "classes" not in plan_text(few)
+    many = CohortPlan(few.spec, table, few.states, "c")
+    assert "into 10,001 classes: 200 conditions of each take 2 MB" in plan_text(many)
+    states = few.states * 4001
+    with pytest.raises(SpecificationError, match=r"10,001 classes .*age_years.* would take 8 GB"):
+        _ = CohortPlan(few.spec, table, states, "c").admission
 
 
 def test_the_plan_in_words() -> None:
