@@ -14,7 +14,7 @@ id, and in its digest (from which short ids could be guessed), pseudonyms stand 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -23,17 +23,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
-from ecgtwin.generation.plan import CohortPlan, PatientRow, PatientTable, check_rows
-from ecgtwin.generation.references import (
-    Reference,
-    ReferenceRecords,
-    base_vector_digest,
-    read_references,
+from ecgtwin.generation.plan import CohortPlan, PatientTable, check_rows
+from ecgtwin.generation.plan_tables import (
+    CONDITIONS,
+    PATIENTS,
+    REFERENCES,
+    condition_columns,
+    patient_columns,
+    read_reference_table,
+    reference_columns,
 )
+from ecgtwin.generation.references import Reference, ReferenceRecords, read_references
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec, PatientsById
-from ecgtwin.spec.states import WantedState
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import committed_shards
@@ -42,9 +45,6 @@ from ecgtwin.store.reader import Corpus
 from ecgtwin.store.tables import put_table, read_table
 from ecgtwin.store.writer import create_signals
 
-_REFERENCES = "private/references.parquet"
-_PATIENTS = "plan/patients.parquet"
-_CONDITIONS = "plan/conditions.parquet"
 _DESCRIPTION = "cohort.json"
 
 # What a cohort is made from: name in the tables' metadata -> how a message calls it.
@@ -109,7 +109,7 @@ def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
     """
     url, plan = cohort.url, cohort.plan
     try:
-        put_table(join(url, _REFERENCES), _reference_columns(cohort.references), cohort.inputs)
+        put_table(join(url, REFERENCES), reference_columns(cohort.references), cohort.inputs)
     except CommitConflictError:
         stored = _stored_references(url, cohort.inputs)
         if stored is None:
@@ -119,8 +119,8 @@ def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
             plan.spec, stored, cohort.inputs, layout.num_samples, layout.sampling_rate_hz
         )
         plan = cohort.plan
-    _put_plan_table(cohort, _PATIENTS, _patient_columns(plan.patients))
-    _put_plan_table(cohort, _CONDITIONS, _condition_columns(plan.states))
+    _put_plan_table(cohort, PATIENTS, patient_columns(plan.patients))
+    _put_plan_table(cohort, CONDITIONS, condition_columns(plan.states))
     _put_description(cohort)
     create_signals(url, cohort.layout)
     return cohort
@@ -135,9 +135,9 @@ def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
     description = _read_description(url)
     found = {name: str(description["inputs"][name]) for name in _INPUTS}
     _check_inputs(url, found, {**found, "checkpoint": checkpoint_digest})
-    stored = _read_references(url)
+    stored = read_reference_table(url)
     if stored is None:
-        raise DamageError(f"{join(url, _REFERENCES)} is not there; restore it from a copy")
+        raise DamageError(f"{join(url, REFERENCES)} is not there; restore it from a copy")
     references, inputs = stored
     signals = description["signals"]
     cohort = _resolved(
@@ -146,7 +146,7 @@ def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
     _check_inputs(url, found, cohort.public_inputs)
     if cohort.plan.digest != description["plan_digest"]:
         raise DamageError(
-            f"{join(url, _REFERENCES)} gives plan {cohort.plan.digest}, but {_DESCRIPTION} says "
+            f"{join(url, REFERENCES)} gives plan {cohort.plan.digest}, but {_DESCRIPTION} says "
             f"{description['plan_digest']}; restore it from a copy"
         )
     return cohort
@@ -210,7 +210,7 @@ def _check_vacant(url: str) -> None:
         raise CohortMismatchError(f"{url} holds a checkpoint; choose another URL for the cohort")
     if object_exists(join(url, _DESCRIPTION)) or committed_shards(url):
         raise CohortMismatchError(
-            f"{url} holds a cohort without {_REFERENCES}, perhaps a released one, which cannot be "
+            f"{url} holds a cohort without {REFERENCES}, perhaps a released one, which cannot be "
             "gone on with; choose another URL"
         )
 
@@ -230,64 +230,12 @@ def _check_inputs(url: str, found: Mapping[str, str], wanted: Mapping[str, str])
 
 def _stored_references(url: str, inputs: Mapping[str, str]) -> list[Reference] | None:
     """Return the references at ``url``, None where there are none; check what they are of."""
-    stored = _read_references(url)
+    stored = read_reference_table(url)
     if stored is None:
         return None
     references, found = stored
     _check_inputs(url, found, inputs)
     return references
-
-
-def _read_references(url: str) -> tuple[list[Reference], dict[str, str]] | None:
-    """Return the references at ``url`` and what they were made from, None where there are none."""
-    name = join(url, _REFERENCES)
-    try:
-        columns, metadata = read_table(name)
-    except FileNotFoundError:
-        return None
-    try:
-        rows = zip(*columns.values(), strict=True)
-        return [_stored_reference(dict(zip(columns, row, strict=True))) for row in rows], metadata
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamageError(f"{name} is damaged: {error!r}; restore it from a copy") from error
-
-
-def _stored_reference(row: Mapping[str, Any]) -> Reference:
-    vector = np.asarray(row["base_vector"], np.float32)
-    patient = PatientRow(
-        person=row["person"],
-        split=row["split"],
-        age_years=row["age_years"],
-        sex=row["sex"],
-        base_vector_digest=base_vector_digest(vector),
-    )
-    return Reference(patient, row["patient_id"], row["record_id"], vector)
-
-
-def _reference_columns(references: Sequence[Reference]) -> dict[str, list[Any]]:
-    columns = _patient_columns([reference.patient for reference in references])
-    del columns["base_vector_digest"]
-    return {
-        **columns,
-        "patient_id": [reference.patient_id for reference in references],
-        "record_id": [reference.record_id for reference in references],
-        "base_vector": [reference.base_vector for reference in references],
-    }
-
-
-def _patient_columns(patients: Iterable[PatientRow]) -> dict[str, list[Any]]:
-    names = ("person", "split", "age_years", "sex", "base_vector_digest")
-    rows = list(patients)
-    return {name: [getattr(patient, name) for patient in rows] for name in names}
-
-
-def _condition_columns(states: Sequence[WantedState]) -> dict[str, list[Any]]:
-    """Return rate and statements to read, and the whole as JSON: ``own`` has no column type."""
-    return {
-        "heart_rate_bpm": [one.heart_rate_bpm for one in states],
-        "statements": ["; ".join(line.code for line in one.statements) for one in states],
-        "condition": [json.dumps(one.model_dump(mode="json"), sort_keys=True) for one in states],
-    }
 
 
 def _put_plan_table(cohort: ResolvedCohort, name: str, columns: Mapping[str, list[Any]]) -> None:
