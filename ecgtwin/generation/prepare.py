@@ -14,6 +14,7 @@ id, and in its digest (from which short ids could be guessed), pseudonyms stand 
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
+from ecgtwin.errors import (
+    CohortMismatchError,
+    CommitConflictError,
+    DamageError,
+    SpecificationError,
+)
 from ecgtwin.generation.plan import CohortPlan, PatientTable, check_rows
 from ecgtwin.generation.plan_tables import (
     CONDITIONS,
@@ -37,6 +43,7 @@ from ecgtwin.generation.references import Reference, ReferenceRecords, read_refe
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec, PatientsById
+from ecgtwin.spec.storage import MAX_RATE_HZ, MIN_RATE_HZ, STEP_MV, USUAL_CODEC
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import committed_shards
@@ -44,8 +51,10 @@ from ecgtwin.store.objects import join, object_exists, read_object
 from ecgtwin.store.reader import Corpus
 from ecgtwin.store.tables import put_table, read_table
 from ecgtwin.store.writer import create_signals
+from ecgtwin.twin.twin import EcgTwin
 
 _DESCRIPTION = "cohort.json"
+_WHOLE_SAMPLES = 1e-6  # how far from a whole number a strip's samples may be
 
 # What a cohort is made from: name in the tables' metadata -> how a message calls it.
 _INPUTS = {
@@ -88,6 +97,7 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
     """
     twin = load_twin(spec.checkpoint, texts_at=spec.corpus)
     twin.sampler(spec.sampling or twin.spec.sampling)  # refused here rather than by a worker
+    strip = _stored_strip(spec, twin)
     records = ReferenceRecords(Corpus(spec.corpus))
     inputs = {
         "specification": spec.bytes_digest(),
@@ -99,7 +109,7 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
     if references is None:
         _check_vacant(spec.output.url)
         references = read_references(records, records.choose(spec.patients), twin)
-    return _resolved(spec, references, inputs, twin.num_samples, twin.sampling_rate_hz)
+    return _resolved(spec, references, inputs, *strip)
 
 
 def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
@@ -174,14 +184,38 @@ def _resolved(
         inputs["checkpoint"],
     )
     check_rows(plan)
+    output = spec.output
     layout = SignalLayout(
         num_rows=plan.num_rows,
         num_samples=num_samples,
         sampling_rate_hz=sampling_rate_hz,
-        rows_per_shard=spec.output.rows_per_shard,
-        rows_per_chunk=spec.output.rows_per_chunk,
+        rows_per_shard=output.rows_per_shard,
+        rows_per_chunk=output.rows_per_chunk,
+        step_mv=output.step_mv or STEP_MV,
+        codec=output.codec or USUAL_CODEC,
     )
     return ResolvedCohort(spec.output.url, plan, layout, references, inputs)
+
+
+def _stored_strip(spec: CohortSpec, twin: EcgTwin) -> tuple[int, float]:
+    """Return samples per lead and rate in Hz of what is stored of each ECG that ``twin`` draws.
+
+    Raises SpecificationError where the wanted rate gives no whole number of samples.
+    """
+    rate_hz = spec.output.sampling_rate_hz
+    if rate_hz is None:
+        return twin.num_samples, twin.sampling_rate_hz
+    strip_s = twin.num_samples / twin.sampling_rate_hz
+    wanted = strip_s * rate_hz
+    if abs(wanted - round(wanted)) > _WHOLE_SAMPLES:
+        near = [count / strip_s for count in (math.floor(wanted), math.ceil(wanted))]
+        near = [one for one in near if MIN_RATE_HZ <= one <= MAX_RATE_HZ]
+        raise SpecificationError(
+            f"output.sampling_rate_hz is {rate_hz:.10g}: the {strip_s:.10g} s that the checkpoint "
+            f"draws would be {wanted:.10g} samples, and a whole number is needed; take "
+            f"{' or '.join(f'{one:.10g}' for one in near)}"
+        )
+    return round(wanted), rate_hz
 
 
 def _with_pseudonyms(spec: CohortSpec, references: Sequence[Reference]) -> CohortSpec:
@@ -258,6 +292,7 @@ def _check_plan(cohort: ResolvedCohort, found: str) -> None:
 def _put_description(cohort: ResolvedCohort) -> None:
     """Write ``cohort.json``, or leave the one of this plan that is there."""
     plan, layout = cohort.plan, cohort.layout
+    unused = {name for name, value in plan.spec.output if value is None}
     content = {
         "kind": "cohort",
         "synthetic": True,
@@ -274,7 +309,7 @@ def _put_description(cohort: ResolvedCohort) -> None:
             "sampling_rate_hz": layout.sampling_rate_hz,
         },
         "specification": plan.spec.model_dump(
-            mode="json", exclude={"run": True, "output": {"url"}}
+            mode="json", exclude={"run": True, "output": {"url", *unused}}
         ),
     }
     data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -51,6 +51,7 @@ output:
   url: {url}                      # a folder or s3://bucket/path
   rows_per_shard: 16                  # rows that one worker writes as one object
   rows_per_chunk: 16                  # rows that a reader fetches at a time
+  # sampling_rate_hz: 500             # resampled; without this as drawn; also: step_mv, codec
 
 run:                                  # changes how, never what
   num_workers: 2
