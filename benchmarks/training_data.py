@@ -29,6 +29,7 @@ from ecgtwin.signals.leads import INDEPENDENT_LEADS, LEADS
 from ecgtwin.signals.preprocess import resample
 from ecgtwin.spec.pairs import PairSpec
 from ecgtwin.store.derived import DerivedKey, put_derived, read_derived
+from ecgtwin.store.layout import STEP_MV
 from ecgtwin.store.pack import byte_planes
 from ecgtwin.store.reader import to_mv
 from ecgtwin.store.writer import quantise
@@ -145,7 +146,7 @@ def measure_latents(stored: NDArray[np.int16]) -> dict[str, Any]:
     twin = EcgTwin.load("tiny")
     leads = [LEADS.index(lead) for lead in twin.spec.vae.lead_order]
     rows = np.arange(LATENT_ROWS)
-    samples = to_mv(stored[rows % len(stored)][:, leads])
+    samples = to_mv(stored[rows % len(stored)][:, leads], step_mv=STEP_MV)
     key = DerivedKey("latents", "benchmark", "benchmark")
     made, read = [], []
     with tempfile.TemporaryDirectory() as url:

@@ -15,6 +15,7 @@ from ecgtwin.evaluation.evaluate import EvaluationInputs, evaluate
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.plots.report import Drawing, ReportDrawings, write_report
+from ecgtwin.signals.preprocess import crop, resample_rows
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, condition_from_columns
 from ecgtwin.store.reader import Cohort, Corpus, ShardedEcgs
@@ -137,21 +138,30 @@ def _gather(
     train_at = train_at[:: max(1, len(train_at) // MAX_TRAINING_RECORDS)][:MAX_TRAINING_RECORDS]
     samples = _read(cohort, np.arange(len(cohort)))
     visits = _read(corpus, np.array(visit_at, dtype=np.int64))
+    own_conditions = conditions_of(corpus)
+    stored, real_hz = cohort.layout, corpus.layout.sampling_rate_hz
+
+    def as_stored(real_mv: Samples) -> Samples:
+        """Return real ECGs as the twins are stored: what is compared is of one rate and length."""
+        return _moved(real_mv, real_hz, stored.sampling_rate_hz, stored.num_samples)
+
     return EvaluationInputs(
-        sampling_rate_hz=cohort.layout.sampling_rate_hz,
+        sampling_rate_hz=stored.sampling_rate_hz,
         twin_samples_mv=samples,
         twin_requested_bpm=np.asarray(cohort.column("heart_rate_bpm"), dtype=np.float64),
         twin_patient=patients,
         twin_state=[" + ".join(codes) for codes in _finding_of(cohort)],
-        reference_samples_mv=_read(corpus, np.array(reference_at)),
-        visit_samples_mv=visits,
+        reference_samples_mv=as_stored(_read(corpus, np.array(reference_at))),
+        visit_samples_mv=as_stored(visits),
         visit_patient=np.array([order[names[position]] for position in visit_at], dtype=np.int64),
-        training_samples_mv=_read(corpus, train_at),
+        training_samples_mv=as_stored(_read(corpus, train_at)),
         training_patient=np.array([names[position] for position in train_at]),
-        twin_base_vectors=_base_vectors(twin, samples, conditions_of(cohort)),
+        twin_base_vectors=_base_vectors(
+            twin, samples, stored.sampling_rate_hz, conditions_of(cohort)
+        ),
         reference_base_vectors=resolved.base_vectors,
         visit_base_vectors=_base_vectors(
-            twin, visits, [conditions_of(corpus)[position] for position in visit_at]
+            twin, visits, real_hz, [own_conditions[position] for position in visit_at]
         ),
         references_are_unseen=all(
             reference.patient.split == "test" for reference in resolved.references
@@ -181,13 +191,20 @@ def _read(ecgs: ShardedEcgs, positions: NDArray[np.int64]) -> Samples:
     return np.concatenate(blocks or [np.zeros((0, 12, ecgs.layout.num_samples), np.float32)])
 
 
-def _base_vectors(twin: EcgTwin, samples: Samples, conditions: list[CardiacCondition]) -> Samples:
-    blocks = [
-        twin.base_vectors(
-            samples[start : start + BLOCK_ROWS], conditions[start : start + BLOCK_ROWS]
-        )
-        for start in range(0, len(samples), BLOCK_ROWS)
-    ]
+def _moved(samples_mv: Samples, from_hz: float, to_hz: float, num_samples: int) -> Samples:
+    """Return the first ``num_samples`` at ``to_hz``; where they are such already, as they are."""
+    return crop(resample_rows(samples_mv, from_hz=from_hz, to_hz=to_hz), num_samples=num_samples)
+
+
+def _base_vectors(
+    twin: EcgTwin, samples: Samples, rate_hz: float, conditions: list[CardiacCondition]
+) -> Samples:
+    """Return base vectors (n, width); the networks get the ECGs at their own rate."""
+    blocks = []
+    for start in range(0, len(samples), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        moved = _moved(samples[block], rate_hz, twin.sampling_rate_hz, twin.num_samples)
+        blocks.append(twin.base_vectors(moved, conditions[block]))
     return np.concatenate(blocks or [np.zeros((0, 1), np.float32)])
 
 

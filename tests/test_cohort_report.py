@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgtwin.cohort_report import TARGETS, measure_cohort, write_cohort_report
+from ecgtwin.cohort_report import (
+    TARGETS,
+    conditions_of,
+    drawings_of,
+    measure_cohort,
+    write_cohort_report,
+)
 from ecgtwin.errors import SpecificationError
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.plots.catalogue import GROUPS, lookup
+from ecgtwin.signals.preprocess import resample
 from ecgtwin.sources.ingest import ingest
 from ecgtwin.sources.simulated import SimulatedSource
 from ecgtwin.spec.cohort import CohortSpec
@@ -21,12 +28,17 @@ from tests.tiny import tiny_twin
 
 
 @pytest.fixture(scope="module")
-def cohort_url(tmp_path_factory):
+def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     tiny_twin().save(str(root / "twin"), provenance={"stages": {"vae": {"steps": 1}}})
     source = SimulatedSource(3, 16, 2, sampling_rate_hz=102.4)
     settings = IngestSpec(rows_per_shard=32, test_share=0.3, validation_share=0.1)
     ingest(source, str(root / "corpus"), settings=settings, executor=LocalExecutor())
+    return root
+
+
+def make_cohort(root, name, **output):
+    """Draw three states of two persons; return the cohort's URL."""
     spec = {
         "checkpoint": str(root / "twin"),
         "corpus": str(root / "corpus"),
@@ -37,10 +49,15 @@ def cohort_url(tmp_path_factory):
         ],
         "sampling": {"num_steps": 2},
         "batch_rows": 4,
-        "output": {"url": str(root / "cohort"), "rows_per_shard": 4, "rows_per_chunk": 4},
+        "output": {"url": str(root / name), "rows_per_shard": 4, "rows_per_chunk": 4, **output},
     }
     generate_cohort(CohortSpec.parse(spec, origin="test"), executor=LocalExecutor())
-    return str(root / "cohort")
+    return str(root / name)
+
+
+@pytest.fixture(scope="module")
+def cohort_url(root):
+    return make_cohort(root, "cohort")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +96,33 @@ def test_what_is_measured_is_what_is_stored(measured, cohort_url):
     trained = set(inputs.training_patient)
     assert not people & trained
     assert trained <= set(names)
+
+
+def test_a_cohort_at_another_rate_is_judged_at_that_rate_beside_the_same_real_ecgs(
+    measured, root, tmp_path
+):
+    url = make_cohort(root, "fast", sampling_rate_hz=500, step_mv=0.001)
+    fast = measure_cohort(url, say=lambda line: None)
+    inputs, usual = fast.inputs, measured.inputs
+    assert inputs.sampling_rate_hz == 500
+    np.testing.assert_array_equal(inputs.twin_samples_mv, Cohort(url).samples_mv(range(6)))
+    for name in ("twin", "reference", "visit", "training"):
+        at_500, at_102 = (getattr(one, f"{name}_samples_mv") for one in (inputs, usual))
+        assert at_500.shape == (len(at_102), 12, 5000)
+        if name != "twin":  # untrained networks draw noise up to the last frequency
+            back = resample(at_500, from_hz=500, to_hz=102.4)
+            assert np.sqrt(np.mean((back - at_102) ** 2)) < 0.01
+    for name in ("reference", "visit"):
+        vectors = (getattr(one, f"{name}_base_vectors") for one in (inputs, usual))
+        np.testing.assert_array_equal(*vectors)
+    back = resample(inputs.twin_samples_mv, from_hz=500, to_hz=102.4).astype(np.float32)
+    wanted = fast.twin.base_vectors(back, conditions_of(fast.cohort))
+    np.testing.assert_allclose(inputs.twin_base_vectors, wanted, atol=1e-5)
+    assert np.abs(np.diff(wanted, axis=0)).max() > 1e-3
+    drawn = drawings_of(fast)
+    assert (drawn.sampling_rate_hz, drawn.reference.samples_mv.shape) == (500, (12, 5000))
+    write_cohort_report(fast, path=tmp_path / "report.html")
+    assert "500 samples/s" in (tmp_path / "report.html").read_text()
 
 
 class Balanced(HTMLParser):

@@ -20,6 +20,7 @@ _SHOWN = 80  # characters of a value
 
 # What a sample that is in both plans is drawn otherwise by, where it differs.
 _DRAWN_BY = ("seed", "share_noise", "sampling", "batch_rows")
+_STORED_BY = ("sampling_rate_hz", "step_mv")
 
 
 def differing_fields(before: CohortSpec, after: CohortSpec) -> list[str]:
@@ -71,6 +72,9 @@ def compare_plans(before: CohortSpec, after: CohortSpec) -> list[str]:
     by = [name for name in _DRAWN_BY if getattr(one.spec, name) != getattr(other.spec, name)]
     if one.checkpoint_digest != other.checkpoint_digest:
         by.append("checkpoint")
+    stored = [name for name in _STORED_BY if _of_output(one, name) != _of_output(other, name)]
+    if stored:
+        lines.append(f"those in both are stored otherwise ({', '.join(stored)})")
     if by:
         lines.append(f"those in both are drawn otherwise ({', '.join(by)})")
     elif one.digest == other.digest:
@@ -81,6 +85,11 @@ def compare_plans(before: CohortSpec, after: CohortSpec) -> list[str]:
             "their batch"
         )
     return lines
+
+
+def _of_output(plan: CohortPlan, name: str) -> float | None:
+    found: float | None = getattr(plan.spec.output, name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

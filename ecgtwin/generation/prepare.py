@@ -14,7 +14,8 @@ id, and in its digest (from which short ids could be guessed), pseudonyms stand 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -22,27 +23,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
+from ecgtwin.errors import (
+    CohortMismatchError,
+    CommitConflictError,
+    DamageError,
+    SpecificationError,
+)
 from ecgtwin.generation.people import people_of
-from ecgtwin.generation.plan import CohortPlan, PatientRow, PatientTable, check_rows
-from ecgtwin.generation.references import Reference, base_vector_digest
+from ecgtwin.generation.plan import CohortPlan, PatientTable, check_rows
+from ecgtwin.generation.plan_tables import (
+    CONDITIONS,
+    PATIENTS,
+    REFERENCES,
+    condition_columns,
+    patient_columns,
+    read_reference_table,
+    reference_columns,
+)
+from ecgtwin.generation.references import Reference
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.generation.vocabulary import in_known_words, known_statements
 from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.patients import PatientsById
-from ecgtwin.spec.states import WantedState
+from ecgtwin.spec.storage import MAX_RATE_HZ, MIN_RATE_HZ, STEP_MV, USUAL_CODEC
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.objects import join, object_exists, read_object
 from ecgtwin.store.tables import put_table, read_table
 from ecgtwin.store.writer import create_signals
+from ecgtwin.twin.twin import EcgTwin
 
-_REFERENCES = "private/references.parquet"
-_PATIENTS = "plan/patients.parquet"
-_CONDITIONS = "plan/conditions.parquet"
 _DESCRIPTION = "cohort.json"
+_WHOLE_SAMPLES = 1e-6  # how far from a whole number a strip's samples may be
 
 # What a cohort is made from: name in the tables' metadata -> how a message calls it.
 _INPUTS = {
@@ -86,6 +100,7 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
     twin = load_twin(spec.checkpoint, texts_at=spec.corpus)
     spec = in_known_words(spec, known_statements(twin.provenance))
     twin.sampler(spec.sampling or twin.spec.sampling)  # refused here rather than by a worker
+    strip = _stored_strip(spec, twin)
     people = people_of(spec, twin)
     inputs = {
         "specification": spec.bytes_digest(),
@@ -97,7 +112,7 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
     if references is None:
         _check_vacant(spec.output.url)
         references = people.references()
-    return _resolved(spec, references, inputs, twin.num_samples, twin.sampling_rate_hz)
+    return _resolved(spec, references, inputs, *strip)
 
 
 def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
@@ -107,7 +122,7 @@ def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
     """
     url, plan = cohort.url, cohort.plan
     try:
-        put_table(join(url, _REFERENCES), _reference_columns(cohort.references), cohort.inputs)
+        put_table(join(url, REFERENCES), reference_columns(cohort.references), cohort.inputs)
     except CommitConflictError:
         stored = _stored_references(url, cohort.inputs)
         if stored is None:
@@ -117,8 +132,8 @@ def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
             plan.spec, stored, cohort.inputs, layout.num_samples, layout.sampling_rate_hz
         )
         plan = cohort.plan
-    _put_plan_table(cohort, _PATIENTS, _patient_columns(plan.patients))
-    _put_plan_table(cohort, _CONDITIONS, _condition_columns(plan.states))
+    _put_plan_table(cohort, PATIENTS, patient_columns(plan.patients))
+    _put_plan_table(cohort, CONDITIONS, condition_columns(plan.states))
     _put_description(cohort)
     create_signals(url, cohort.layout)
     return cohort
@@ -133,9 +148,9 @@ def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
     description = _read_description(url)
     found = {name: str(description["inputs"][name]) for name in _INPUTS}
     _check_inputs(url, found, {**found, "checkpoint": checkpoint_digest})
-    stored = _read_references(url)
+    stored = read_reference_table(url)
     if stored is None:
-        raise DamageError(f"{join(url, _REFERENCES)} is not there; restore it from a copy")
+        raise DamageError(f"{join(url, REFERENCES)} is not there; restore it from a copy")
     references, inputs = stored
     signals = description["signals"]
     cohort = _resolved(
@@ -144,7 +159,7 @@ def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
     _check_inputs(url, found, cohort.public_inputs)
     if cohort.plan.digest != description["plan_digest"]:
         raise DamageError(
-            f"{join(url, _REFERENCES)} gives plan {cohort.plan.digest}, but {_DESCRIPTION} says "
+            f"{join(url, REFERENCES)} gives plan {cohort.plan.digest}, but {_DESCRIPTION} says "
             f"{description['plan_digest']}; restore it from a copy"
         )
     return cohort
@@ -172,14 +187,38 @@ def _resolved(
         inputs["checkpoint"],
     )
     check_rows(plan)
+    output = spec.output
     layout = SignalLayout(
         num_rows=plan.num_rows,
         num_samples=num_samples,
         sampling_rate_hz=sampling_rate_hz,
-        rows_per_shard=spec.output.rows_per_shard,
-        rows_per_chunk=spec.output.rows_per_chunk,
+        rows_per_shard=output.rows_per_shard,
+        rows_per_chunk=output.rows_per_chunk,
+        step_mv=output.step_mv or STEP_MV,
+        codec=output.codec or USUAL_CODEC,
     )
     return ResolvedCohort(spec.output.url, plan, layout, references, inputs)
+
+
+def _stored_strip(spec: CohortSpec, twin: EcgTwin) -> tuple[int, float]:
+    """Return samples per lead and rate in Hz of what is stored of each ECG that ``twin`` draws.
+
+    Raises SpecificationError where the wanted rate gives no whole number of samples.
+    """
+    rate_hz = spec.output.sampling_rate_hz
+    if rate_hz is None:
+        return twin.num_samples, twin.sampling_rate_hz
+    strip_s = twin.num_samples / twin.sampling_rate_hz
+    wanted = strip_s * rate_hz
+    if abs(wanted - round(wanted)) > _WHOLE_SAMPLES:
+        near = [count / strip_s for count in (math.floor(wanted), math.ceil(wanted))]
+        near = [one for one in near if MIN_RATE_HZ <= one <= MAX_RATE_HZ]
+        raise SpecificationError(
+            f"output.sampling_rate_hz is {rate_hz:.10g}: the {strip_s:.10g} s that the checkpoint "
+            f"draws would be {wanted:.10g} samples, and a whole number is needed; take "
+            f"{' or '.join(f'{one:.10g}' for one in near)}"
+        )
+    return round(wanted), rate_hz
 
 
 def _with_pseudonyms(spec: CohortSpec, references: Sequence[Reference]) -> CohortSpec:
@@ -199,7 +238,7 @@ def _check_vacant(url: str) -> None:
         raise CohortMismatchError(f"{url} holds a checkpoint; choose another URL for the cohort")
     if object_exists(join(url, _DESCRIPTION)) or committed_shards(url):
         raise CohortMismatchError(
-            f"{url} holds a cohort without {_REFERENCES}, perhaps a released one, which cannot be "
+            f"{url} holds a cohort without {REFERENCES}, perhaps a released one, which cannot be "
             "gone on with; choose another URL"
         )
 
@@ -219,64 +258,12 @@ def _check_inputs(url: str, found: Mapping[str, str], wanted: Mapping[str, str])
 
 def _stored_references(url: str, inputs: Mapping[str, str]) -> list[Reference] | None:
     """Return the references at ``url``, None where there are none; check what they are of."""
-    stored = _read_references(url)
+    stored = read_reference_table(url)
     if stored is None:
         return None
     references, found = stored
     _check_inputs(url, found, inputs)
     return references
-
-
-def _read_references(url: str) -> tuple[list[Reference], dict[str, str]] | None:
-    """Return the references at ``url`` and what they were made from, None where there are none."""
-    name = join(url, _REFERENCES)
-    try:
-        columns, metadata = read_table(name)
-    except FileNotFoundError:
-        return None
-    try:
-        rows = zip(*columns.values(), strict=True)
-        return [_stored_reference(dict(zip(columns, row, strict=True))) for row in rows], metadata
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamageError(f"{name} is damaged: {error!r}; restore it from a copy") from error
-
-
-def _stored_reference(row: Mapping[str, Any]) -> Reference:
-    vector = np.asarray(row["base_vector"], np.float32)
-    patient = PatientRow(
-        person=row["person"],
-        split=row["split"],
-        age_years=row["age_years"],
-        sex=row["sex"],
-        base_vector_digest=base_vector_digest(vector),
-    )
-    return Reference(patient, row["patient_id"], row["record_id"], vector)
-
-
-def _reference_columns(references: Sequence[Reference]) -> dict[str, list[Any]]:
-    columns = _patient_columns([reference.patient for reference in references])
-    del columns["base_vector_digest"]
-    return {
-        **columns,
-        "patient_id": [reference.patient_id for reference in references],
-        "record_id": [reference.record_id for reference in references],
-        "base_vector": [reference.base_vector for reference in references],
-    }
-
-
-def _patient_columns(patients: Iterable[PatientRow]) -> dict[str, list[Any]]:
-    names = ("person", "split", "age_years", "sex", "base_vector_digest")
-    rows = list(patients)
-    return {name: [getattr(patient, name) for patient in rows] for name in names}
-
-
-def _condition_columns(states: Sequence[WantedState]) -> dict[str, list[Any]]:
-    """Return rate and statements to read, and the whole as JSON: ``own`` has no column type."""
-    return {
-        "heart_rate_bpm": [one.heart_rate_bpm for one in states],
-        "statements": ["; ".join(line.code for line in one.statements) for one in states],
-        "condition": [json.dumps(one.model_dump(mode="json"), sort_keys=True) for one in states],
-    }
 
 
 def _put_plan_table(cohort: ResolvedCohort, name: str, columns: Mapping[str, list[Any]]) -> None:
@@ -299,6 +286,7 @@ def _check_plan(cohort: ResolvedCohort, found: str) -> None:
 def _put_description(cohort: ResolvedCohort) -> None:
     """Write ``cohort.json``, or leave the one of this plan that is there."""
     plan, layout = cohort.plan, cohort.layout
+    unused = {name for name, value in plan.spec.output if value is None}
     content = {
         "kind": "cohort",
         "synthetic": True,
@@ -315,7 +303,7 @@ def _put_description(cohort: ResolvedCohort) -> None:
             "sampling_rate_hz": layout.sampling_rate_hz,
         },
         "specification": plan.spec.model_dump(
-            mode="json", exclude={"run": True, "output": {"url"}}
+            mode="json", exclude={"run": True, "output": {"url", *unused}}
         ),
     }
     data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -13,7 +13,7 @@ from ecgtwin.executors.protocol import one_torch_thread
 from ecgtwin.generation.numerics import device_kind, settle_numerics
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort
-from ecgtwin.generation.worker import draw_rows, manifest_columns
+from ecgtwin.generation.worker import draw_to_store, manifest_columns
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.rates import Rate
 from ecgtwin.store.layout import SignalLayout
@@ -43,7 +43,7 @@ def draw_spread(twin: EcgTwin, cohort: ResolvedCohort, num_rows: int) -> Trial:
     rows = np.unique(np.linspace(0, plan.num_rows - 1, num_rows).round().astype(np.int64))
     requests = [plan.request_at(row) for row in rows.tolist()]
     with one_torch_thread():
-        return Trial(requests, draw_rows(twin, plan, cohort.base_vectors, requests))
+        return Trial(requests, draw_to_store(twin, cohort, requests))
 
 
 def stored_share(cohort: ResolvedCohort, trial: Trial) -> float:
@@ -89,4 +89,9 @@ def _raw_bytes(layout: SignalLayout, num_rows: int) -> int:
 
 
 def _stored_bytes(cohort: ResolvedCohort, trial: Trial) -> int:
-    return len(encode_shard(cohort.layout, quantise(trial.samples_mv)[0]))
+    layout = cohort.layout
+    steps, _ = quantise(trial.samples_mv, step_mv=layout.step_mv)
+    return sum(
+        len(encode_shard(layout, steps[start : start + layout.rows_per_shard]))
+        for start in range(0, len(steps), layout.rows_per_shard)
+    )

@@ -17,6 +17,7 @@ from ecgtwin.generation.prepare import ResolvedCohort, check_still_planned, load
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.signals.beats import Measurement, measure
 from ecgtwin.signals.leads import limb_residual_mv
+from ecgtwin.signals.preprocess import resample_rows
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.objects import is_s3, local_path
@@ -89,10 +90,13 @@ def _absolute(url: str) -> str:
 
 
 def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> ShardResult:
-    """Draw the rows of ``shard`` in the plan's batches, measure what will be stored, commit it."""
+    """Draw the rows of ``shard`` in the plan's batches; measure what will be stored; commit it.
+
+    ECGs are resampled where the cohort's rate is not the twin's.
+    """
     started = time.perf_counter()
     requests = [cohort.plan.request_at(row) for row in range(shard.start, shard.stop)]
-    samples_mv = draw_rows(twin, cohort.plan, cohort.base_vectors, requests)
+    samples_mv = draw_to_store(twin, cohort, requests)
     sampled = time.perf_counter()
     columns = manifest_columns(cohort, requests, samples_mv)
     measured = time.perf_counter()
@@ -114,6 +118,17 @@ def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> Shard
         sampling_s=sampled - started,
         measuring_s=measured - sampled,
         writing_s=time.perf_counter() - measured,
+    )
+
+
+def draw_to_store(
+    twin: EcgTwin, cohort: ResolvedCohort, requests: Sequence[SampleRequest]
+) -> NDArray[np.float32]:
+    """Return (rows, 12, time) in mV at the rate that the cohort is stored at."""
+    return resample_rows(
+        draw_rows(twin, cohort.plan, cohort.base_vectors, requests),
+        from_hz=twin.sampling_rate_hz,
+        to_hz=cohort.layout.sampling_rate_hz,
     )
 
 
@@ -174,9 +189,11 @@ def manifest_columns(
 ) -> dict[str, list[Any]]:
     """Return the manifest's columns; what is measured is measured on the stored values."""
     is_finite = [bool(np.isfinite(row_mv).all()) for row_mv in samples_mv]
-    stored_mv = to_mv(quantise(samples_mv)[0])
+    layout = cohort.layout
+    steps, _ = quantise(samples_mv, step_mv=layout.step_mv)
+    stored_mv = to_mv(steps, step_mv=layout.step_mv)
     measurements = [
-        measure(stored_mv[index], sampling_rate_hz=cohort.layout.sampling_rate_hz)
+        measure(stored_mv[index], sampling_rate_hz=layout.sampling_rate_hz)
         if is_finite[index]
         else Measurement(num_beats=0)
         for index in range(len(requests))

@@ -99,7 +99,7 @@ class Register:
         for store, stored in enumerate(self._stores):
             mine = [number for number in kept.tolist() if self._store_of[number] == store]
             rows = np.array([self._row_of[number] for number in mine], dtype=np.int64)
-            samples_mv = to_mv(stored.read_steps(rows))
+            samples_mv = to_mv(stored.read_steps(rows), step_mv=stored.layout.step_mv)
             rate_hz = stored.layout.sampling_rate_hz
             found.update({n: (one, rate_hz) for n, one in zip(mine, samples_mv, strict=True)})
         return found

@@ -19,6 +19,7 @@ from ecgtwin.spec.states import (
     StratumSpec,
     WantedState,
 )
+from ecgtwin.spec.storage import STEP_MV, USUAL_CODEC, CodecSpec, StepMv, StoredRateHz
 
 MAX_STATES = 1_000_000
 
@@ -26,11 +27,24 @@ Label = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class OutputSpec(Spec):
-    """Where the cohort goes and how it is cut."""
+    """Where the cohort goes, how it is cut, and how its ECGs are stored: always as int16.
+
+    ``sampling_rate_hz`` must give the strip that the checkpoint draws a whole number of samples.
+    ``step_mv`` is mV per unit of an int16, so values saturate at 32,767 steps. A step or codec that
+    is the usual one reads as None, so that writing it out makes no other cohort.
+    """
 
     url: Annotated[str, Field(min_length=1), RUN]
     rows_per_shard: Annotated[int, Field(ge=1), BYTES] = 512
     rows_per_chunk: Annotated[int, Field(ge=1), BYTES] = 16
+    sampling_rate_hz: Annotated[StoredRateHz | None, BYTES] = None  # None: as drawn
+    step_mv: Annotated[StepMv | None, BYTES] = None  # None: STEP_MV
+    codec: Annotated[CodecSpec | None, BYTES] = None  # None: USUAL_CODEC
+
+    @field_validator("step_mv", "codec")
+    @classmethod
+    def _usual_is_left_out(cls, value: float | CodecSpec | None) -> float | CodecSpec | None:
+        return None if value in (STEP_MV, USUAL_CODEC) else value
 
     @model_validator(mode="after")
     def _chunks_fill_shards(self) -> "OutputSpec":

@@ -31,7 +31,10 @@ COMMENTS: Mapping[str, Sequence[str]] = {
     "share_noise": ("true: the same noise in every condition of a person (counterfactuals).",),
     "batch_rows": ("ECGs drawn together; the low bits depend on it.",),
     "sampling": ("How twins are drawn; without this as the checkpoint says.",),
-    "output": ("Where to (a folder or s3://bucket/path), and how it is cut into objects.",),
+    "output": (
+        "Where to (a folder or s3://bucket/path), how it is cut into objects, and how samples are",
+        "stored: sampling_rate_hz, step_mv, codec; without these as drawn, in steps of 5 uV.",
+    ),
     "run": ("How the work is done; changes nothing that is made.",),
 }
 EXAMPLES: Mapping[str, str] = {

@@ -8,9 +8,10 @@ import pyarrow as pa
 from ecgtwin.errors import SpecificationError
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.shard import Shard, cut_shards
+from ecgtwin.spec.storage import STEP_MV as STEP_MV
+from ecgtwin.spec.storage import USUAL_CODEC, CodecSpec
 
 FORMAT_VERSION = 1
-STEP_MV = 0.005  # one unit of a stored sample
 FILL = -32768  # reserved: no sample
 LIMIT = 32767  # quantisation saturates at plus and minus this
 MAX_OBJECT_BYTES = 64 * 2**20
@@ -133,13 +134,18 @@ NULLABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SignalLayout:
-    """The shape of ``samples_mv`` and its cut: one Zarr shard = one object = one unit of work."""
+    """The shape of ``samples_mv``, its cut and its encoding.
+
+    One Zarr shard = one object = one unit of work. A stored int16 is ``step_mv`` mV.
+    """
 
     num_rows: int
     num_samples: int
     sampling_rate_hz: float
     rows_per_shard: int
     rows_per_chunk: int
+    step_mv: float = STEP_MV
+    codec: CodecSpec = USUAL_CODEC
 
     def __post_init__(self) -> None:
         if min(self.num_rows, self.num_samples, self.rows_per_shard, self.rows_per_chunk) < 1:
@@ -180,13 +186,18 @@ class SignalLayout:
             "shards": (self.rows_per_shard, len(LEADS), self.num_samples),
             "fill_value": FILL,
             "compressors": [
-                BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=2),
+                BloscCodec(
+                    cname=self.codec.name,
+                    clevel=self.codec.level,
+                    shuffle=self.codec.shuffle,
+                    typesize=2,
+                ),
                 Crc32cCodec(),
             ],
             "dimension_names": ("sample", "lead", "time"),
             "attributes": {
                 "units": "mV",
-                "scale_factor": STEP_MV,
+                "scale_factor": self.step_mv,
                 "add_offset": 0.0,
                 "_FillValue": FILL,
             },

@@ -182,8 +182,10 @@ class _Cut:
         for start in range(0, len(order), _ROWS_PER_READ):
             places = order[start : start + _ROWS_PER_READ]
             steps = self.corpus.read_steps(self.corpus.rows[positions[places]])
-            if self.rate_hz != PACK_RATE_HZ:
-                moved = resample(to_mv(steps), from_hz=self.rate_hz, to_hz=PACK_RATE_HZ)
+            step_mv = self.corpus.layout.step_mv
+            if (self.rate_hz, step_mv) != (PACK_RATE_HZ, STEP_MV):
+                stored_mv = to_mv(steps, step_mv=step_mv)
+                moved = resample(stored_mv, from_hz=self.rate_hz, to_hz=PACK_RATE_HZ)
                 steps = quantise(moved)[0]
             eight: Steps = steps[:, [LEADS.index(lead) for lead in INDEPENDENT_LEADS]]
             if found is None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ecgtwin.errors import DamageError, SpecificationError, StoreError
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.store.corpus_tables import read_complete, read_corpus_table
-from ecgtwin.store.layout import COLUMNS, FILL, STEP_MV, Schema, SignalLayout, object_name
+from ecgtwin.store.layout import COLUMNS, FILL, Schema, SignalLayout, object_name
 from ecgtwin.store.manifest import committed_shards, read_manifests
 from ecgtwin.store.objects import join, read_object, store_errors
 from ecgtwin.store.zarr_shards import open_samples, read_layout
@@ -109,7 +109,8 @@ class ShardedEcgs(StoredSteps):
 
         DamageError when an object is missing or cannot be decoded.
         """
-        return to_mv(self.read_steps(self.rows[np.asarray(positions, dtype=np.int64)]))
+        steps = self.read_steps(self.rows[np.asarray(positions, dtype=np.int64)])
+        return to_mv(steps, step_mv=self.layout.step_mv)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -203,9 +204,9 @@ def check_archives_differ(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Non
         )
 
 
-def to_mv(steps: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Return stored steps in mV."""
-    return np.multiply(steps, np.float32(STEP_MV), dtype=np.float32)
+def to_mv(steps: NDArray[np.int16], *, step_mv: float) -> NDArray[np.float32]:
+    """Return stored steps in mV; ``step_mv`` is of the layout that they were stored in."""
+    return np.multiply(steps, np.float32(step_mv), dtype=np.float32)
 
 
 def _check_schema(ecgs: ShardedEcgs, wanted: Schema) -> None:

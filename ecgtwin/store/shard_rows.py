@@ -29,10 +29,11 @@ def read_accepted(
     name = join(url, object_name(shard.index))
     with store_errors(url):
         try:
-            steps: NDArray[np.int16] = open_samples(url)[shard.start : shard.stop]
+            array = open_samples(url)
+            steps: NDArray[np.int16] = array[shard.start : shard.stop]
         except (ValueError, RuntimeError) as error:  # a checksum, or Blosc, refuses the bytes
             raise DamageError(f"{name} is damaged: {error}; ingest it again") from error
     steps = steps[accepted]
     if (steps == FILL).any():
         raise DamageError(f"{name} is damaged: it is missing or incomplete; ingest it again")
-    return shard.start + accepted, columns, to_mv(steps)
+    return shard.start + accepted, columns, to_mv(steps, step_mv=array.attrs["scale_factor"])

@@ -86,7 +86,7 @@ class EcgDataset(IterableDataset[dict[str, Any]]):
         if worker is not None:
             mine = mine[worker.id :: worker.num_workers]
         for positions, steps in self._read(mine):
-            samples = torch.from_numpy(to_mv(steps))
+            samples = torch.from_numpy(to_mv(steps, step_mv=self._ecgs.layout.step_mv))
             for offset, position in enumerate(positions.tolist()):
                 yield {
                     "samples_mv": samples[offset],

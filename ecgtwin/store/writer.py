@@ -39,8 +39,6 @@ from ecgtwin.store.manifest import (
 from ecgtwin.store.objects import join, object_exists, read_object, replace_object
 from ecgtwin.store.zarr_shards import encode_metadata, encode_shard, read_layout
 
-STEPS_PER_MV = round(1 / STEP_MV)
-
 
 @dataclass(frozen=True, slots=True)
 class CommittedShard:
@@ -73,17 +71,18 @@ def create_signals(url: str, layout: SignalLayout) -> None:
 
 
 def quantise(
-    samples_mv: NDArray[np.floating],
+    samples_mv: NDArray[np.floating], *, step_mv: float = STEP_MV
 ) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-    """Return (rows, 12, time) as int16 steps of 5 uV, and per row how many samples saturated.
+    """Return (rows, 12, time) as int16 steps of ``step_mv``, and per row how many saturated.
 
     I, II and V1..V6 are rounded half to even. III = II - I exactly, in integers; aVR, aVL and aVF
-    are rounded from the integers, so within half a step. NaN becomes the fill value.
+    are rounded from the integers, so within half a step. NaN becomes the fill value. ``step_mv``
+    is one of ``spec.storage.STEPS_MV``.
     """
     samples = np.asarray(samples_mv)
     if samples.ndim != 3 or samples.shape[1] != len(LEADS):
         raise StoreError(f"samples_mv must be (rows, 12, time), found shape {samples.shape}")
-    independent = independent_leads(samples).astype(np.float64) * STEPS_PER_MV
+    independent = independent_leads(samples).astype(np.float64) * round(1 / step_mv)
     missing = np.isnan(independent)
     cut = np.abs(independent) > LIMIT + 0.5
     steps = np.rint(np.clip(np.where(missing, 0, independent), -LIMIT, LIMIT)).astype(np.int32)
@@ -122,7 +121,7 @@ def write_shard(
     bytes; nothing committed is replaced.
     """
     _check_shard(layout, shard, samples_mv)
-    stored, saturated = quantise(samples_mv)
+    stored, saturated = quantise(samples_mv, step_mv=layout.step_mv)
     filled = {
         "row": list(range(shard.start, shard.stop)),
         "saturated": saturated.tolist(),

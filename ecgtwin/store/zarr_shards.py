@@ -1,6 +1,7 @@
 """Zarr in memory: a shard's object as bytes, the metadata as bytes, and arrays opened to read."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from ecgtwin.errors import DamageError, StoreError
 from ecgtwin.signals.leads import LEADS
+from ecgtwin.spec.storage import CodecSpec
 from ecgtwin.store.layout import FORMAT_VERSION, SAMPLES, SIGNALS, SignalLayout
 from ecgtwin.store.objects import is_s3, join, local_path, read_object
 from ecgtwin.store.s3 import S3Location, filesystem
@@ -71,15 +73,32 @@ def read_layout(url: str) -> SignalLayout:
             raise StoreError(
                 f"{url} has format version {version}; this ecgtwin reads {FORMAT_VERSION}"
             )
+        sharding = samples["codecs"][0]["configuration"]
         return SignalLayout(
             num_rows=samples["shape"][0],
             num_samples=samples["shape"][2],
             sampling_rate_hz=float(group["attributes"]["sampling_rate_hz"]),
             rows_per_shard=samples["chunk_grid"]["configuration"]["chunk_shape"][0],
-            rows_per_chunk=samples["codecs"][0]["configuration"]["chunk_shape"][0],
+            rows_per_chunk=sharding["chunk_shape"][0],
+            step_mv=float(samples["attributes"]["scale_factor"]),
+            codec=_codec(name, sharding["codecs"]),
         )
     except (KeyError, IndexError, TypeError) as error:
         raise DamageError(f"{name} is damaged: {error!r} is missing") from error
+
+
+def _codec(name: str, codecs: Sequence[Mapping[str, Any]]) -> CodecSpec:
+    """Return what compresses the chunks of the array that ``name`` describes."""
+    blosc: Mapping[str, Any] = next(
+        (one["configuration"] for one in codecs if one["name"] == "blosc"), {}
+    )
+    try:
+        return CodecSpec(name=blosc["cname"], level=blosc["clevel"], shuffle=blosc["shuffle"])
+    except ValueError as error:  # of pydantic
+        raise StoreError(
+            f"{name}: chunks are compressed as {json.dumps(blosc)}, which is no CodecSpec of this "
+            "ecgtwin; read them with zarr itself, or with the ecgtwin that wrote them"
+        ) from error
 
 
 def open_samples(url: str) -> Any:  # noqa: ANN401  (zarr.Array, int16)

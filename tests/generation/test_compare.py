@@ -10,6 +10,7 @@ from ecgtwin.generation.prepare import resolve_cohort
 from ecgtwin.spec.cohort import CohortSpec
 from tests.generation.corpora import make_spec
 
+OUTPUT = {"url": "new", "rows_per_shard": 4, "rows_per_chunk": 2}
 FAST = {"heart_rate_bpm": {"start": 60, "stop": 120, "count": 3}, "statements": ["sinus rhythm"]}
 
 
@@ -58,6 +59,8 @@ def test_it_is_said_what_those_in_both_are_drawn_by(inputs: Path, tmp_path: Path
         "seed: 0 -> 4 (acts on what is made)",
         "batch_rows: 3 -> 2 (acts on what is made)",
     ]
+    coarse = make_spec(inputs, tmp_path / "new", output={**OUTPUT, "step_mv": 0.01})
+    assert "those in both are stored otherwise (step_mv)" in compare_plans(before, coarse)
     more = make_spec(inputs, tmp_path / "new", replicates=2)
     assert "drawn alike, but for the low bits" in compare_plans(before, more)[1]
     moved = make_spec(inputs, tmp_path / "new").model_copy(update={"labels": {"study": "x"}})

@@ -3,9 +3,18 @@ import pytest
 from scipy import signal as scipy_signal
 
 from ecgtwin.errors import RecordError
+from ecgtwin.signals.beats import measure
 from ecgtwin.signals.leads import derive_limb_leads, limb_residual_mv
-from ecgtwin.signals.preprocess import crop, fill_gaps, filter_samples, prepare, resample
+from ecgtwin.signals.preprocess import (
+    crop,
+    fill_gaps,
+    filter_samples,
+    prepare,
+    resample,
+    resample_rows,
+)
 from ecgtwin.spec.ingest import SignalSpec
+from tests.signals.pulses import pulse_train
 
 
 @pytest.mark.parametrize(
@@ -30,6 +39,38 @@ def test_edges_do_not_ring_for_an_offset_and_a_slope(method, rings):
     edge = max(error[:30].max(), error[-30:].max())
     assert (edge > 0.1) == rings
     assert rings or error.max() < 0.003
+
+
+@pytest.mark.parametrize("to_hz", [250, 500, 1000])
+def test_rows_at_a_higher_rate_are_the_same_ecgs(to_hz):
+    """Waves of a formula are known at any rate; their QRS holds nothing above 42 Hz."""
+    kinds = [{"rate_bpm": 48.0}, {"rate_bpm": 75.0}, {"rate_bpm": 131.0}]
+    drawn, wanted = (
+        np.stack([pulse_train(**kind, sampling_rate_hz=hz)[0] for kind in kinds])
+        for hz in (102.4, to_hz)
+    )
+    found = resample_rows(drawn, from_hz=102.4, to_hz=to_hz)
+    assert found.dtype == np.float32
+    assert found.shape == (3, 12, 10 * to_hz)
+    np.testing.assert_allclose(found, wanted, atol=0.006)
+    assert limb_residual_mv(found.astype(np.float64)).max() < 1e-5
+    for kind, low, high, formula in zip(kinds, drawn, found, wanted, strict=True):
+        before, after = measure(low, sampling_rate_hz=102.4), measure(high, sampling_rate_hz=to_hz)
+        assert after.num_beats == before.num_beats
+        assert after.heart_rate_bpm == pytest.approx(kind["rate_bpm"], abs=0.3)
+        true_mv = measure(formula, sampling_rate_hz=to_hz).r_amplitude_mv
+        assert after.r_amplitude_mv == pytest.approx(true_mv, rel=0.01)
+
+
+def test_rows_are_resampled_each_by_itself(rng):
+    samples = rng.standard_normal((5, 12, 1024)).astype(np.float32)
+    samples[1, 3, 40], samples[2, 0, 7] = np.nan, np.inf
+    found = resample_rows(samples, from_hz=102.4, to_hz=500)
+    assert np.isfinite(found).all(axis=(1, 2)).tolist() == [True, False, False, True, True]
+    alone = resample_rows(samples[3:4], from_hz=102.4, to_hz=500)
+    assert found[3].tobytes() == alone[0].tobytes()
+    assert resample_rows(samples, from_hz=102.4, to_hz=102.4) is samples
+    assert resample_rows(samples[:0], from_hz=102.4, to_hz=250).shape == (0, 12, 2500)
 
 
 def test_resampling_removes_what_the_lower_rate_cannot_hold():

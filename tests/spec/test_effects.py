@@ -63,6 +63,9 @@ CHANGES: dict[str, list[Any]] = {
     "output.url": ["s3://bucket/out"],
     "output.rows_per_shard": [128],
     "output.rows_per_chunk": [8],
+    "output.sampling_rate_hz": [102.4, 500],
+    "output.step_mv": [0.001, 0.0025, 0.01],
+    "output.codec": [{"name": "lz4"}, {"level": 0}, {"shuffle": "noshuffle"}],
 }
 
 
@@ -148,9 +151,23 @@ def test_what_is_as_it_would_be_anyway_changes_nothing() -> None:
         "seed": 0,
         "sampling": None,
         "conditions": [{"age_years": "own", "sex": "own", **DATA["conditions"][0]}],
-        "output": {"url": "out", "rows_per_shard": 512, "rows_per_chunk": 16},
+        "output": {
+            "url": "out",
+            "rows_per_shard": 512,
+            "rows_per_chunk": 16,
+            "sampling_rate_hz": None,
+            "step_mv": 0.005,
+            "codec": {"name": "zstd", "level": 3, "shuffle": "bitshuffle"},
+        },
     }
     assert digest(bare) == digest(full)
+    full["output"] |= {"step_mv": None, "codec": None}
+    assert digest(bare) == digest(full)
+
+
+def test_a_specification_without_later_fields_keeps_its_digest() -> None:
+    """As it was before cohorts had a rate, a step and a codec of their own."""
+    assert digest(DATA) == "8f0f4bae0558704c85b7650e4cd8043c"
 
 
 @given(st.randoms(use_true_random=False))
@@ -209,6 +226,10 @@ def test_what_is_right_is_right_to_an_editor(data: dict[str, Any]) -> None:
         ("conditions", [{"heart_rate_bpm": 900}]),
         ("conditions", {"strata": [{}]}),
         ("output", {}),
+        ("output", {"url": "out", "sampling_rate_hz": 49}),
+        ("output", {"url": "out", "step_mv": 0.002}),
+        ("output", {"url": "out", "codec": {"name": "gzip"}}),
+        ("output", {"url": "out", "codec": {"level": 10}}),
     ],
 )
 def test_what_is_wrong_is_wrong_to_an_editor(name: str, value: object) -> None:

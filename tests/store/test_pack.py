@@ -190,6 +190,19 @@ def test_a_corpus_at_another_rate_is_resampled(tmp_path):
     np.testing.assert_allclose(known, take_leads(moved, INDEPENDENT_LEADS), atol=0.0026)
 
 
+def test_a_corpus_of_another_step_keeps_its_millivolts(tmp_path):
+    url = write_corpus(str(tmp_path / "coarse"), many_rows(6), step_mv=0.01)
+    out = str(tmp_path / "pack.npz")
+    summary = cut_pack(url, out)
+    pack, whole = read_pack(out), Corpus(url)
+    assert (pack.step_mv, summary.resampled_from_hz) == (0.005, None)
+    found, stored = (
+        np.sort(take_leads(ecgs.samples_mv(np.arange(len(ecgs))), INDEPENDENT_LEADS).max(axis=2), 0)
+        for ecgs in (pack, whole)
+    )
+    np.testing.assert_allclose(found, stored, atol=1e-6)
+
+
 def test_mistakes_are_told(corpus, tmp_path, capsys):
     taken = tmp_path / "taken.npz"
     taken.write_bytes(b"mine")

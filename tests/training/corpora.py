@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecgtwin.signals.leads import derive_limb_leads
 from ecgtwin.store.commit import put_new
-from ecgtwin.store.layout import SignalLayout
+from ecgtwin.store.layout import STEP_MV, SignalLayout
 from ecgtwin.store.objects import join
 from ecgtwin.store.writer import create_signals, write_shard
 from tests.store.shards import whole_columns
@@ -69,10 +69,11 @@ def write_corpus(
     num_samples: int = 1024,
     rows_per_shard: int = 16,
     digest: str = "c0ffee",
+    step_mv: float = STEP_MV,
     shards: Sequence[int] | None = None,
 ) -> str:
     """Write a corpus, or some of its shards; return its URL."""
-    layout = SignalLayout(len(rows), num_samples, rate_hz, rows_per_shard, rows_per_chunk=4)
+    layout = SignalLayout(len(rows), num_samples, rate_hz, rows_per_shard, 4, step_mv)
     put_new(join(url, "corpus.json"), json.dumps({"digest": digest}).encode())
     put_new(join(url, "private/pseudonym.key"), secrets.token_hex(32).encode())
     create_signals(url, layout)
