@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from ecgtwin.diffusion.noise_key import noise_key, standard_normal
 from ecgtwin.executors.protocol import one_torch_thread
+from ecgtwin.generation.gates import NOT_FINITE, failed_gates
 from ecgtwin.generation.numerics import agree_on_numerics, fingerprint, settle_numerics
 from ecgtwin.generation.plan import CohortPlan, SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort, check_still_planned, load_cohort
 from ecgtwin.generation.texts import load_twin
-from ecgtwin.signals.beats import Measurement, measure
+from ecgtwin.signals.beats import Measurement
 from ecgtwin.signals.leads import limb_residual_mv
+from ecgtwin.signals.measurement import measure_all
 from ecgtwin.signals.preprocess import resample_rows
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
@@ -192,12 +194,26 @@ def manifest_columns(
     layout = cohort.layout
     steps, _ = quantise(samples_mv, step_mv=layout.step_mv)
     stored_mv = to_mv(steps, step_mv=layout.step_mv)
-    measurements = [
-        measure(stored_mv[index], sampling_rate_hz=layout.sampling_rate_hz)
-        if is_finite[index]
-        else Measurement(num_beats=0)
-        for index in range(len(requests))
-    ]
+    measurements = [Measurement(num_beats=0)] * len(requests)
+    finite = np.flatnonzero(is_finite).tolist()
+    rates_hz = [layout.sampling_rate_hz] * len(finite)
+    for place, found in zip(finite, measure_all(list(stored_mv[finite]), rates_hz), strict=True):
+        measurements[place] = found
+    residuals_mv = limb_residual_mv(stored_mv).tolist()
+    gates, failures = cohort.plan.spec.gates, [[NOT_FINITE]] * len(requests)
+    for place in finite:
+        failures[place] = (
+            []
+            if gates is None
+            else failed_gates(
+                stored_mv[place],
+                measured=measurements[place],
+                limb_residual_mv=residuals_mv[place],
+                condition=requests[place].condition,
+                gates=gates,
+                sampling_rate_hz=layout.sampling_rate_hz,
+            )
+        )
     conditions = [request.condition for request in requests]
     patients = [cohort.plan.patients[request.patient_index] for request in requests]
     return {
@@ -207,7 +223,7 @@ def manifest_columns(
         "replicate": [request.replicate for request in requests],
         "attempt": [_FIRST_ATTEMPT] * len(requests),
         "accepted": is_finite,
-        "gate_failures": [[] if finite else ["not finite"] for finite in is_finite],
+        "gate_failures": failures,
         "statements": [[line.code for line in one.statements] for one in conditions],
         "certainties": [[line.certainty for line in one.statements] for one in conditions],
         "heart_rate_bpm": [one.heart_rate_bpm for one in conditions],
@@ -216,5 +232,5 @@ def manifest_columns(
         "split": [patient.split for patient in patients],
         "measured_heart_rate_bpm": [found.heart_rate_bpm for found in measurements],
         **{name: [getattr(found, name) for found in measurements] for name in _MEASURED},
-        "limb_residual_mv": limb_residual_mv(stored_mv).tolist(),
+        "limb_residual_mv": residuals_mv,
     }

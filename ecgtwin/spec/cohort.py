@@ -9,6 +9,7 @@ from ecgtwin.spec.base import Spec, digest_of
 from ecgtwin.spec.constraints import ConstraintText
 from ecgtwin.spec.effects import BYTES, RUN, bytes_fields
 from ecgtwin.spec.faults import FaultInside
+from ecgtwin.spec.gates import GatesSpec
 from ecgtwin.spec.patients import Patients, PatientsById, PatientsOfCorpus
 from ecgtwin.spec.sampling import PROCESS_OF, SamplingSpec
 from ecgtwin.spec.states import (
@@ -88,6 +89,7 @@ class CohortSpec(Spec):
     share_noise: Annotated[bool, BYTES] = False
     batch_rows: Annotated[int, Field(ge=1), BYTES] = 32  # sampled together: part of the numerics
     sampling: Annotated[SamplingSpec | None, BYTES] = None  # None: the checkpoint's own
+    gates: Annotated[GatesSpec | None, BYTES] = None  # None: nothing is asked but finite samples
     output: OutputSpec
     run: Annotated[RunSpec, RUN] = RunSpec()
 

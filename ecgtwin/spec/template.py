@@ -31,6 +31,7 @@ COMMENTS: Mapping[str, Sequence[str]] = {
     "share_noise": ("true: the same noise in every condition of a person (counterfactuals).",),
     "batch_rows": ("ECGs drawn together; the low bits depend on it.",),
     "sampling": ("How twins are drawn; without this as the checkpoint says.",),
+    "gates": ("What a drawn ECG must show; the gates that it fails are told in the manifest.",),
     "output": (
         "Where to (a folder or s3://bucket/path), how it is cut into objects, and how samples are",
         "stored: sampling_rate_hz, step_mv, codec; without these as drawn, in steps of 5 uV.",
@@ -47,6 +48,7 @@ EXAMPLES: Mapping[str, str] = {
     "seed": "seed: 1",
     "share_noise": "share_noise: true",
     "sampling": "sampling: {sampler: euler, num_steps: 10, guidance_scale: 2}",
+    "gates": "gates: {accept: all, rate_tolerance_bpm: 10, intervals: of_condition}",
     "run": "run: {num_workers: 2, max_tries: 3}",
 }
 

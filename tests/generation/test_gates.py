@@ -1,0 +1,145 @@
+"""Gates: what passes them, what each one finds, and that the manifest says so."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecgtwin.executors.local import LocalExecutor
+from ecgtwin.generation.gates import OF_STATEMENT, baseline_mv, failed_gates, limits_of
+from ecgtwin.generation.run import generate_cohort
+from ecgtwin.signals.leads import limb_residual_mv
+from ecgtwin.signals.measurement import ERRORS, Measurement, measure
+from ecgtwin.sources.simulated import simulate_one
+from ecgtwin.sources.statements import canonical_codes
+from ecgtwin.spec.condition import CardiacCondition
+from ecgtwin.spec.gates import GatesSpec
+from ecgtwin.store.reader import Cohort
+from tests.generation.corpora import make_spec
+
+RATE_HZ = 500.0
+USUAL = GatesSpec()
+
+
+@pytest.fixture(scope="module")
+def sinus_mv() -> np.ndarray:
+    row = simulate_one(seed=3, person=6, visit=0, state="sinus rhythm", heart_rate_bpm=70)
+    return row.record.samples_mv
+
+
+def failed(samples_mv: np.ndarray, gates: GatesSpec = USUAL, **condition: Any) -> list[str]:
+    return failed_gates(
+        samples_mv,
+        measured=measure(samples_mv, sampling_rate_hz=RATE_HZ),
+        limb_residual_mv=float(limb_residual_mv(samples_mv[None])[0]),
+        condition=CardiacCondition(**condition),
+        gates=gates,
+        sampling_rate_hz=RATE_HZ,
+    )
+
+
+def test_an_ecg_as_it_should_be_passes(sinus_mv: np.ndarray) -> None:
+    assert failed(sinus_mv, heart_rate_bpm=70, statements=("sinus rhythm",)) == []
+
+
+def test_each_gate_finds_its_fault_and_no_other(sinus_mv: np.ndarray) -> None:
+    time_s = np.arange(sinus_mv.shape[1]) / RATE_HZ
+    wander = 1.5 * np.sin(2 * np.pi * 0.15 * time_s)
+    assert failed(sinus_mv, heart_rate_bpm=90) == ["rate"]
+    assert failed(sinus_mv + wander * np.eye(12)[:, 8:9]) == ["baseline"]
+    broken = sinus_mv.copy()
+    broken[2] += 0.1
+    assert failed(broken) == ["limb leads"]
+    dead = sinus_mv.copy()
+    dead[7] = 0
+    assert failed(dead) == ["flat_lead"]
+    assert "clipped" in failed(np.clip(4 * sinus_mv, -1, 1))
+    assert "amplitude_high" in failed(30 * sinus_mv)
+    assert "amplitude_low" in failed(0.02 * sinus_mv)
+    silent = failed(0 * sinus_mv, heart_rate_bpm=70)
+    assert {"beats", "rate", "flat_lead"} <= set(silent)
+
+
+def test_every_gate_can_be_taken_out(sinus_mv: np.ndarray) -> None:
+    none = GatesSpec.parse(
+        {name: None for name in GatesSpec.model_fields if name != "accept"}, origin="a test"
+    )
+    assert failed(0 * sinus_mv, none, heart_rate_bpm=70) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "statement"),
+    [
+        ("left bundle branch block", "left bundle branch block"),
+        ("right bundle branch block", "right bundle branch block"),
+        ("first degree av block", "first degree av block"),
+        ("prolonged qt interval", "prolonged qt interval"),
+    ],
+)
+def test_what_a_condition_asks_of_intervals_is_shown_by_it_and_not_by_a_plain_ecg(
+    sinus_mv: np.ndarray, state: str, statement: str
+) -> None:
+    row = simulate_one(seed=3, person=6, visit=0, state=state, heart_rate_bpm=70)
+    assert failed(row.record.samples_mv, statements=(statement,)) == []
+    (interval,) = failed(sinus_mv, statements=(statement,))
+    assert f"{interval}_ms" in OF_STATEMENT[statement]
+    possible = ({"code": statement, "certainty": "possible"},)
+    assert failed(sinus_mv, statements=possible) == []
+
+
+def test_limits_are_of_known_statements_and_measured_values() -> None:
+    assert set(OF_STATEMENT) <= canonical_codes()
+    for limits in OF_STATEMENT.values():
+        assert set(limits) <= set(ERRORS)
+        assert all(one.least < one.most for one in limits.values())
+    both = limits_of(
+        CardiacCondition(statements=("left bundle branch block", "normal ecg"))
+    )  # of two that exclude each other the second
+    assert both["qrs_ms"].most == 120 + ERRORS["qrs_ms"][1]
+    unknown = replace(Measurement(num_beats=9), heart_rate_bpm=70.0)
+    found = failed_gates(
+        np.random.default_rng(0).normal(0, 0.3, (12, 5000)),
+        measured=unknown,
+        limb_residual_mv=0.0,
+        condition=CardiacCondition(statements=("left bundle branch block",)),
+        gates=USUAL,
+        sampling_rate_hz=RATE_HZ,
+    )
+    assert found == []  # what could not be measured fails no interval
+
+
+def test_the_baseline_is_that_of_seconds() -> None:
+    samples = np.zeros((12, 1000))
+    samples[3, 400:500] = 0.7
+    assert baseline_mv(samples, sampling_rate_hz=100) == pytest.approx(0.7)
+    samples[3, 400:500:3] = 5  # spikes do not move a median
+    assert baseline_mv(samples, sampling_rate_hz=100) == pytest.approx(0.7)
+
+
+def test_the_manifest_tells_the_gates_that_failed_and_every_ecg_is_kept(
+    inputs: Path, tmp_path: Path
+) -> None:
+    """The untrained twin draws noise, which passes hardly any."""
+    spec = make_spec(inputs, tmp_path / "cohort", gates={"rate_tolerance_bpm": 0.001})
+    generate_cohort(spec, executor=LocalExecutor())
+    cohort = Cohort(spec.output.url)
+    assert len(cohort) == 12
+    requested = cohort.column("heart_rate_bpm")
+    for row, failures in enumerate(cohort.column("gate_failures")):
+        condition = CardiacCondition(
+            heart_rate_bpm=None if np.isnan(requested[row]) else float(requested[row]),
+            statements=tuple(cohort.column("statements")[row]),
+        )
+        (samples_mv,) = cohort.samples_mv([row])
+        assert list(failures) == failed_gates(
+            samples_mv,
+            measured=measure(samples_mv, sampling_rate_hz=102.4),
+            limb_residual_mv=float(cohort.column("limb_residual_mv")[row]),
+            condition=condition,
+            gates=GatesSpec(rate_tolerance_bpm=0.001),
+            sampling_rate_hz=102.4,
+        )
+    for failures, rate in zip(cohort.column("gate_failures"), requested, strict=True):
+        assert np.isnan(rate) or "rate" in failures
