@@ -27,7 +27,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from ecgtwin.generation.plan import CohortPlan, PatientTable, check_rows
+from ecgtwin.generation.plan import CohortPlan, PatientTable
+from ecgtwin.generation.plan_checks import check_rows
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.yaml_text import YamlText
 

@@ -53,7 +53,7 @@ def test_a_specification_all_by_flags(run: Run, corpus: str) -> None:
         "spec", "new", "c.yaml", "--corpus", corpus, "--url", "out", "--split", "train",
         "--where", "patient.age_years >= 30", "--patients", "3",
         "--condition", "AF @ 80,110", "--condition", "sinus rhythm, PVC (possible) @ 60:80:10",
-        "--sexes", "own,female", "--constraint", "'AF' not in condition.statements or "
+        "--sexes", "male,female", "--constraint", "'AF' not in condition.statements or "
         "patient.age_years > 20", "--seed", "5", "--share-noise", "--steps", "2", "--replicates",
         "2", "--rows-per-shard", "32", "--label", "study=pilot", "--set", "run.max_tries=2",
     )  # fmt: skip
@@ -145,6 +145,39 @@ def test_a_corpus_is_its_own_source_of_patients(run: Run, corpus: str) -> None:
     assert spec.corpus == corpus
     code, _, err = run("spec", "from-corpus", corpus, "d.yaml", "--balance", "3", "--class", "xyz")
     assert (code, "no recording of the table shows 'xyz'" in err) == (2, True)
+    code, _, err = run("spec", "from-corpus", corpus, "d.yaml", "--balance", "1")
+    assert (code, "has 1 recordings already; ask for more" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "way", [("--balance", "60"), ("--mirror", "300"), ("--rare", "30", "--at-least", "2")]
+)
+def test_specifications_from_a_corpus_with_rates_plan_as_they_are(
+    run: Run, corpus: str, way: tuple[str, ...]
+) -> None:
+    assert run("spec", "from-corpus", corpus, "c.yaml", "--url", "o", *way)[0] == 0
+    assert "heart_rate_bpm: {distribution" in Path("c.yaml").read_text()
+    code, out, err = run("plan", "c.yaml")
+    assert code == 0, err
+    if way[0] == "--mirror":
+        assert out.startswith("300 ECGs in ")
+
+
+def test_single_values_may_be_set_inside_lists(run: Run) -> None:
+    assert run("spec", "new", "c.yaml", "--set", "conditions.1.heart_rate_bpm=[90]")[0] == 0
+    assert [one.heart_rate_bpm for one in CohortSpec.from_yaml("c.yaml").states()[5:7]] == [90, 70]
+
+
+def test_a_plan_may_be_asked_for_where_another_cohort_stands(run: Run, corpus: str) -> None:
+    words = ("--corpus", corpus, "--url", "o", "--patients", "1", "--steps", "1", "--condition")
+    run("spec", "new", "a.yaml", *words, "AF @ 70")
+    assert run("generate", "a.yaml", "--executor", "local")[0] == 0
+    run("spec", "new", "b.yaml", *words, "AF @ 70,80")
+    code, out, err = run("plan", "b.yaml")
+    assert (code, out.splitlines()[0]) == (0, "2 ECGs = 1 patient x 2 conditions x 1 replicate")
+    assert "it cannot be made there: o holds a cohort of another specification" in err
+    assert run("generate", "b.yaml", "--executor", "local")[0] == 2
+    assert "1 ECG -> 2: 0 go, 1 come, 1 are in both" in run("spec", "diff", "a.yaml", "b.yaml")[1]
 
 
 def test_banks_and_populations_by_command(run: Run, corpus: str) -> None:
@@ -221,6 +254,11 @@ def test_a_diff_says_what_goes_and_what_comes(run: Run, corpus: str) -> None:
         ("spec new c.yaml --checkpoint nowhere", "--offline leaves statements unchecked"),
         ("spec new c.yaml --label study", "write KEY=TEXT"),
         ("spec new c.yaml --set seed", "write NAME=VALUE"),
+        ("spec new c.yaml --set seed=[2020-13-45]", "cannot be read as a date"),
+        ("spec new c.yaml --set conditions.9.sex=own", "'9' is no entry of a list of 4"),
+        ("spec new c.yaml --set conditions.grid=1", "'grid' is no entry of a list of 4"),
+        ("spec new c.yaml --offline --steps 2", "--sampler, --steps and --guidance together"),
+        ("spec new c.yaml --sampler ddim", "take one of euler, heun"),
         (
             "spec new c.yaml --where patient.age>3",
             "no field is named 'patient.age'; the nearest are",
@@ -228,7 +266,8 @@ def test_a_diff_says_what_goes_and_what_comes(run: Run, corpus: str) -> None:
         ("spec new no/c.yaml", "its folder must be there"),
         ("spec check c.yaml", "give the path of a YAML file"),
         ("spec from-csv t.csv c.yaml", "give the path of a CSV file"),
-        ("spec from-corpus t c.yaml --balance 3", "say whose twins are wanted"),
+        ("spec from-corpus . c.yaml --balance 3", "say whose twins are wanted"),
+        ("spec from-corpus t c.yaml --balance 3", "neither a corpus nor a folder with"),
         ("spec from-corpus t c.yaml --balance 3 --rare 3", "not allowed with"),
         ("spec from-corpus t c.yaml --corpus c --rare 3", "neither a corpus nor a folder with"),
         ("spec from-corpus t c.yaml", "one of the arguments --balance --mirror --rare"),

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgtwin.arguments import Parser, positive_count
-from ecgtwin.errors import SpecificationError
+from ecgtwin.errors import CohortMismatchError, SpecificationError
 
 if TYPE_CHECKING:
     from ecgtwin.generation.estimate import Estimate, KnownRate
@@ -59,14 +60,19 @@ def _plan(arguments: argparse.Namespace) -> int:
     from ecgtwin.generation.plan import plan_text
     from ecgtwin.generation.prepare import resolve_cohort
     from ecgtwin.generation.texts import load_twin
-    from ecgtwin.generation.trial import draw_spread, measure_rate, stored_share
+    from ecgtwin.generation.trial import draw_spread, measure_rate
     from ecgtwin.generation.vocabulary import checked_specification
     from ecgtwin.spec.rates import Prices
 
     spec = checked_specification(arguments.spec)
     prices = None if arguments.prices is None else Prices.from_yaml(arguments.prices)
     rates = _rates(arguments)
-    cohort = resolve_cohort(spec)
+    _check_folders(arguments)
+    try:
+        cohort = resolve_cohort(spec)
+    except CohortMismatchError as error:  # nothing is to be written
+        print(f"ecgtwin: it cannot be made there: {error}", file=sys.stderr)
+        cohort = resolve_cohort(spec, at_url=False)
     twin = load_twin(spec.checkpoint, texts_at=spec.corpus)
     if arguments.measure:
         rates = rates.with_rate(measure_rate(twin, cohort))
@@ -83,7 +89,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         rate=rate,
         num_devices=arguments.devices,
         device_kind=kind,
-        stored_share=_measured_share(rates, twin) if trial is None else stored_share(cohort, trial),
+        stored_share=_measured_share(rates, cohort, twin, trial),
         prices=prices,
     )
     if arguments.json:
@@ -95,6 +101,17 @@ def _plan(arguments: argparse.Namespace) -> int:
     if trial is not None:
         print(arguments.preview_out)
     return 0
+
+
+def _check_folders(arguments: argparse.Namespace) -> None:
+    """Refuse what could not be written, before anything is measured or drawn."""
+    given = {"--rate-file": arguments.measure and arguments.rate_file,
+             "--preview-out": arguments.preview and arguments.preview_out}  # fmt: skip
+    for flag, path in given.items():
+        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise SpecificationError(
+                f"{flag} {path}: cannot be written; its folder must be there, and it a file"
+            )
 
 
 def _rates(arguments: argparse.Namespace) -> "RateFile":
@@ -114,16 +131,27 @@ def _kind(rates: "RateFile", twin: "EcgTwin") -> str:
     return kinds.pop() if len(kinds) == 1 else device_kind(twin.device)
 
 
-def _measured_share(rates: "RateFile", twin: "EcgTwin") -> float | None:
-    """Return what part of their raw bytes ECGs of this checkpoint took, on whatever device."""
-    found = [one.compression for one in rates.rates if one.checkpoint == twin.digest]
-    return found[-1] if found else None
+def _measured_share(
+    rates: "RateFile", cohort: "ResolvedCohort", twin: "EcgTwin", trial: "Trial | None"
+) -> float | None:
+    """Return what part of their raw bytes ECGs of this checkpoint take, so stored.
+
+    The device does not matter; of several measurements the one of most ECGs is taken.
+    """
+    from ecgtwin.generation.trial import stored_form, stored_share
+
+    form = stored_form(cohort.layout)
+    of_form = [one for one in rates.rates if (one.checkpoint, one.stored) == (twin.digest, form)]
+    if of_form:
+        return max(of_form, key=lambda one: one.num_ecgs).compression
+    return None if trial is None else stored_share(cohort, trial)
 
 
 def _known(
     rates: "RateFile", cohort: "ResolvedCohort", twin: "EcgTwin", kind: str
 ) -> "KnownRate | None":
     from ecgtwin.generation.estimate import reckon_rate
+    from ecgtwin.generation.trial import stored_form
 
     spec = cohort.plan.spec
     return reckon_rate(
@@ -131,6 +159,7 @@ def _known(
         checkpoint=twin.digest,
         sampling=spec.sampling or twin.spec.sampling,
         batch_rows=spec.batch_rows,
+        stored=stored_form(cohort.layout),
         device_kind=kind,
     )
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgtwin.arguments import Parser, positive_count
-from ecgtwin.commands.spec_options import add_spec_options, builder_of, statements_known_to
+from ecgtwin.commands.spec_options import (
+    add_spec_options,
+    builder_of,
+    check_sampling,
+    statements_known_to,
+)
 from ecgtwin.errors import SpecificationError
 
 if TYPE_CHECKING:
@@ -136,6 +141,7 @@ def _write(
     builder.set(*arguments.overrides)
     spec = builder.build()
     spec = in_known_words(spec, statements_known_to(spec.checkpoint, offline=arguments.offline))
+    check_sampling(spec, offline=arguments.offline)
     write_new(arguments.path, cohort_yaml(spec, head=head, with_examples=with_examples))
     print(arguments.path)
     return 0
@@ -186,9 +192,10 @@ def _add_from_corpus(actions: "Commands") -> None:
 
 
 def _from_corpus(arguments: argparse.Namespace) -> int:
-    from ecgtwin.sources.case_tables import is_corpus, read_cases
+    from ecgtwin.sources.case_tables import check_table, is_corpus, read_cases
     from ecgtwin.spec.generate import cut_down, within
 
+    check_table(arguments.table)
     corpus = arguments.corpus
     if corpus is None and arguments.bank is None and arguments.population is None:
         if not is_corpus(arguments.table):
@@ -300,6 +307,7 @@ def _check(arguments: argparse.Namespace) -> int:
     spec = CohortSpec.parse_text(text)
     known = statements_known_to(spec.checkpoint, offline=arguments.offline)
     spec = in_known_words(spec, known, text=text)
+    check_sampling(spec, offline=arguments.offline)
     print(f"{arguments.path}: valid; digest of what it makes {spec.bytes_digest()}")
     if known is None:
         print("statements were not checked: the checkpoint was not read, or does not say what it "

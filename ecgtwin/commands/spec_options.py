@@ -8,6 +8,9 @@ from ecgtwin.errors import SpecificationError
 
 if TYPE_CHECKING:
     from ecgtwin.spec.builder import CohortBuilder
+    from ecgtwin.spec.cohort import CohortSpec
+
+_SAMPLING = {"sampler": "sampler", "steps": "num_steps", "guidance": "guidance_scale"}
 
 
 def add_spec_options(parser: Parser, *, split: str) -> None:
@@ -94,6 +97,15 @@ def statements_known_to(checkpoint: str, *, offline: bool) -> frozenset[str] | N
         raise SpecificationError(f"{error}; --offline leaves statements unchecked") from None
 
 
+def check_sampling(spec: "CohortSpec", *, offline: bool) -> None:
+    """Raise SpecificationError where the checkpoint cannot be sampled as is asked."""
+    from ecgtwin.diffusion.make import check_fit
+    from ecgtwin.twin.checkpoint import read_twin_spec
+
+    if spec.sampling is not None and not offline:
+        check_fit(read_twin_spec(spec.checkpoint).process, spec.sampling)
+
+
 def _patients(arguments: argparse.Namespace) -> dict[str, Any]:
     chosen = _given(split=arguments.split, where=arguments.where, count=arguments.patients)
     ways = _given(ids=arguments.ids, bank=arguments.bank, population=arguments.population)
@@ -110,12 +122,15 @@ def _patients(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return how twins are drawn: what flags leave open is as the checkpoint says."""
-    given = _given(
-        sampler=arguments.sampler,
-        num_steps=arguments.steps,
-        guidance_scale=arguments.guidance,
-    )
-    if not given or arguments.offline:
+    given = _given(**{field: getattr(arguments, flag) for flag, field in _SAMPLING.items()})
+    if not given:
+        return given
+    if arguments.offline:
+        if len(given) < len(_SAMPLING):
+            raise SpecificationError(
+                "--offline does not read how the checkpoint samples; give --sampler, --steps and "
+                "--guidance together"
+            )
         return given
     from ecgtwin.twin.checkpoint import read_twin_spec
 

@@ -28,7 +28,7 @@ def make_sampler(process: Process, sampling: SamplingSpec) -> Sampler:
 
     Raises SpecificationError where the two do not fit.
     """
-    _check_fit(process, sampling)
+    check_fit(process, sampling)
     if isinstance(process, DdpmSpec):
         steps = leading_steps(process, sampling.num_steps)
         times = (*(float(step) for step in steps), TIME_OF_DATA)
@@ -40,7 +40,8 @@ def make_sampler(process: Process, sampling: SamplingSpec) -> Sampler:
     )
 
 
-def _check_fit(process: Process, sampling: SamplingSpec) -> None:
+def check_fit(process: Process, sampling: SamplingSpec) -> None:
+    """Raise SpecificationError where ``sampling`` does not follow the process of the networks."""
     if PROCESS_OF[sampling.sampler] != process.kind:
         fitting = ", ".join(name for name, kind in PROCESS_OF.items() if kind == process.kind)
         raise SpecificationError(

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ecgtwin.errors import DamageError, SpecificationError
+from ecgtwin.errors import DamageError, SpecificationError, StoreError
 from ecgtwin.generation.choice import chosen, patient_columns
 from ecgtwin.generation.plan import PatientRow
 from ecgtwin.generation.references import (
@@ -70,6 +70,11 @@ class Bank:
             raise SpecificationError(
                 f"patients.bank: {url} is not there; `ecgtwin corpus bank` writes one"
             ) from None
+        except (DamageError, StoreError) as error:
+            raise SpecificationError(
+                f"patients.bank: {url} is no bank, or a damaged one ({error}); `ecgtwin corpus "
+                "bank` writes one"
+            ) from error
         if metadata.get("kind") != _KIND:
             raise SpecificationError(
                 f"patients.bank: {url} is no bank; `ecgtwin corpus bank` writes one"

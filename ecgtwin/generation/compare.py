@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.generation.plan import CohortPlan
+from ecgtwin.generation.plan import CohortPlan, counted
 from ecgtwin.generation.plan_rows import ProductRows
 from ecgtwin.generation.prepare import resolve_cohort
 from ecgtwin.spec.base import Spec
@@ -20,6 +20,7 @@ _SHOWN = 80  # characters of a value
 
 # What a sample that is in both plans is drawn otherwise by, where it differs.
 _DRAWN_BY = ("seed", "share_noise", "sampling", "batch_rows")
+_BY_CONTENT = ("checkpoint", "corpus", "bank")  # wherever they lie
 _STORED_BY = ("sampling_rate_hz", "step_mv")
 
 
@@ -38,6 +39,8 @@ def _differing(before: Spec, after: Spec, path: str, *, is_run: bool) -> Iterato
             yield from _differing(one, other, f"{path}{name}.", is_run=of_run)
         else:
             acts = "the run" if of_run else "what is made"
+            if name in _BY_CONTENT:
+                acts = "what is made, by its content"
             yield f"{path}{name}: {_shown(one)} -> {_shown(other)} (acts on {acts})"
 
 
@@ -61,10 +64,10 @@ def compare_plans(before: CohortSpec, after: CohortSpec) -> list[str]:
 
     Both cohorts are resolved: corpus and checkpoint are read.
     """
-    one, other = resolve_cohort(before).plan, resolve_cohort(after).plan
+    one, other = (resolve_cohort(spec, at_url=False).plan for spec in (before, after))
     shared = _num_shared(one, other)
     lines = [
-        f"{one.num_rows:,} ECGs -> {other.num_rows:,}: {one.num_rows - shared:,} go, "
+        f"{counted(one.num_rows, 'ECG')} -> {other.num_rows:,}: {one.num_rows - shared:,} go, "
         f"{other.num_rows - shared:,} come, {shared:,} are in both"
     ]
     if not shared:

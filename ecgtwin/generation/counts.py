@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.generation.plan import CohortPlan
+from ecgtwin.generation.plan import CohortPlan, counted
 from ecgtwin.spec.condition import CardiacCondition, Statement
 from ecgtwin.spec.states import WantedState
 
@@ -39,14 +39,14 @@ def counts_of(plan: CohortPlan) -> PlanCounts:
 def counts_text(plan: CohortPlan, counts: PlanCounts) -> list[str]:
     """Return the counts in lines for a person; of many conditions the largest."""
     lines = [
-        f"  {split}: {num_rows:,} ECGs of {num_patients:,} patients"
+        f"  {split}: {counted(num_rows, 'ECG')} of {counted(num_patients, 'patient')}"
         for split, (num_patients, num_rows) in counts.of_splits.items()
     ]
     least, middle, most = np.percentile(counts.of_patients, [0, 50, 100]).tolist()
-    of_each = (
-        f"{least:,.0f}" if least == most else f"{least:,.0f} to {most:,.0f}, median {middle:,.0f}"
-    )
-    lines.append(f"  of a patient: {of_each} ECGs")
+    of_each = counted(int(most), "ECG")
+    if least != most:
+        of_each = f"{least:,.0f} to {of_each}, median {middle:,g}"
+    lines.append(f"  of a patient: {of_each}")
     order = np.argsort(-counts.of_states, kind="stable")
     if len(order) <= _SHOWN_STATES:
         order = np.arange(len(order))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ecgtwin.generation.plan import CohortPlan
 from ecgtwin.signals.leads import LEADS
-from ecgtwin.spec.rates import Prices, Rate
+from ecgtwin.spec.rates import Prices, Rate, StoredForm
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.store.layout import SignalLayout
 from ecgtwin.store.zarr_shards import encode_metadata
@@ -52,12 +52,13 @@ def reckon_rate(
     checkpoint: str,
     sampling: SamplingSpec,
     batch_rows: int,
+    stored: StoredForm,
     device_kind: str,
 ) -> KnownRate | None:
-    """Return the nearest of ``rates``, scaled to the work at hand; None without one of the kind.
+    """Return the nearest of ``rates`` of a checkpoint on a kind of device, None without one.
 
-    Time is taken to be in proportion to the passes of the network, and not to depend on the number
-    of rows in a batch; another checkpoint's rate is only given where it is of the same preset.
+    It is scaled to the work at hand: time is taken to be in proportion to the passes of the
+    network, and to depend neither on the rows of a batch nor on how ECGs are stored.
     """
     of_kind = [one for one in rates if one.device_kind == device_kind]
     mine = [one for one in of_kind if one.checkpoint == checkpoint]
@@ -67,6 +68,7 @@ def reckon_rate(
         mine,
         key=lambda one: (
             one.sampling != sampling,
+            one.stored != stored,
             abs(math.log(one.batch_rows / batch_rows)),
             abs(math.log(one.sampling.passes / sampling.passes)),
         ),
@@ -80,6 +82,8 @@ def reckon_rate(
         )
     if nearest.batch_rows != batch_rows:
         taken_from.append(f"measured {nearest.batch_rows} at a time, drawn are {batch_rows}")
+    if nearest.stored != stored:
+        taken_from.append("measured with another rate, step, codec or chunk of the stored samples")
     return KnownRate(nearest.ecgs_per_second / passes, nearest, tuple(taken_from))
 
 
@@ -95,13 +99,12 @@ def estimate(
 ) -> Estimate:
     """Return what ``plan`` takes on ``num_devices``, each with one worker.
 
-    ``stored_share`` is of the raw bytes, as measured; None: that of ``rate``. Wall time counts
+    ``stored_share`` is of the raw bytes, as measured. Wall time counts
     whole shards: the last ones keep few devices busy. Starting workers is not counted.
     """
     num_ecgs, num_shards = plan.num_rows, plan.num_shards
     raw_bytes = num_ecgs * len(LEADS) * layout.num_samples * BYTES_PER_SAMPLE
-    share = rate.rate.compression if stored_share is None and rate is not None else stored_share
-    stored_bytes = None if share is None else round(raw_bytes * share)
+    stored_bytes = None if stored_share is None else round(raw_bytes * stored_share)
     device_hours = wall_hours = None
     if rate is not None:
         device_hours = num_ecgs / rate.ecgs_per_second / 3600

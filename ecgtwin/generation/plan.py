@@ -10,7 +10,6 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.errors import SpecificationError
 from ecgtwin.generation.admission import MANY_CLASSES, Admission, PatientColumns, admit
 from ecgtwin.generation.plan_rows import PlanRows, ProductRows, Sample, StratifiedRows, Stratum
 from ecgtwin.signals.leads import LEADS
@@ -204,38 +203,6 @@ class CohortPlan:
         return cut_shards(self.num_rows, self.spec.output.rows_per_shard)
 
 
-def check_states_differ(plan: CohortPlan) -> None:
-    """Raise SpecificationError where a patient would be drawn in the same state twice.
-
-    Strata may ask for a state twice if they do so of different patients.
-    """
-    places_of: dict[WantedState, list[int]] = {}
-    for place, state in enumerate(plan.states):
-        unlabelled = state.model_copy(update={"label": None}) if state.label else state
-        places_of.setdefault(unlabelled, []).append(place)
-    for state, places in places_of.items():
-        admitted = plan.admission.is_admitted_KC[:, places] if len(places) > 1 else None
-        if admitted is None or admitted.sum(axis=1).max(initial=0) < 2:
-            continue
-        twice = np.array(places)[admitted[admitted.sum(axis=1).argmax()]].tolist()
-        at = "an unknown rate" if state.heart_rate_bpm is None else f"{state.heart_rate_bpm:g} bpm"
-        raise SpecificationError(
-            f"conditions: the same state at {at} is asked for twice of the same patients "
-            f"({_origin(plan.spec, twice[0])} and {_origin(plan.spec, twice[1])}), which would "
-            "give the same ECGs twice; remove one, or raise `replicates`"
-        )
-
-
-def _origin(spec: CohortSpec, place: int) -> str:
-    """Return which part of the specification state ``place`` comes from."""
-    name = "strata." if spec.strata() is not None else ""
-    for part, num in enumerate(spec.num_states_of_parts()):
-        if place < num:
-            return f"{name}{part}"
-        place -= num
-    raise IndexError(place)
-
-
 def _cut(strata: Sequence[StratumSpec]) -> list[Stratum]:
     found, start = [], 0
     for one in strata:
@@ -266,26 +233,9 @@ def _bytes_of(column: NDArray[Any]) -> list[bytes]:
     return [part + b"\0" for part in parts[:-1]] + parts[-1:]
 
 
-def check_rows(plan: CohortPlan) -> None:
-    """Raise SpecificationError where rows would be the same, or none of a cohort or stratum."""
-    check_states_differ(plan)
-    rows, strata = plan.rows, plan.spec.strata()
-    if isinstance(rows, StratifiedRows):
-        for place, (one, states) in enumerate(zip(strata or (), rows.states_of, strict=True)):
-            if not len(states):
-                name = "" if one.label is None else f" ({one.label})"
-                raise SpecificationError(
-                    f"conditions.strata.{place}{name}: none of the {len(plan.patients):,} patients "
-                    "may be drawn in it; look at its `among` and at the constraints"
-                )
-    if not rows.num_rows:
-        removed = "; ".join(_removal(plan))
-        raise SpecificationError(f"constraints: nothing is left of the cohort: {removed}")
-
-
 def plan_text(plan: CohortPlan) -> str:
     """Return what the plan comes to, and what constraints take out, in lines for a person."""
-    lines = [f"{plan.num_rows:,} ECGs{_what_they_are(plan)}", *_removal(plan)]
+    lines = [f"{counted(plan.num_rows, 'ECG')}{_what_they_are(plan)}", *removals(plan)]
     num_classes, num_states = plan.admission.is_admitted_KC.shape
     if num_classes > MANY_CLASSES:
         lines.append(
@@ -320,7 +270,7 @@ def _what_they_are(plan: CohortPlan) -> str:
     return f"{of_all} = {patients} x {states} x {times}{', less' if of_all else ''}"
 
 
-def _removal(plan: CohortPlan) -> list[str]:
+def removals(plan: CohortPlan) -> list[str]:
     """Return what each constraint by itself takes out, a line each."""
     lines = []
     for one, found in zip(plan.constraints, plan.admission.removed, strict=True):

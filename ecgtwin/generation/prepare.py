@@ -30,7 +30,8 @@ from ecgtwin.errors import (
     SpecificationError,
 )
 from ecgtwin.generation.people import people_of
-from ecgtwin.generation.plan import CohortPlan, PatientTable, check_rows
+from ecgtwin.generation.plan import CohortPlan, PatientTable
+from ecgtwin.generation.plan_checks import check_rows
 from ecgtwin.generation.plan_tables import (
     CONDITIONS,
     PATIENTS,
@@ -91,11 +92,12 @@ class ResolvedCohort:
         return {**self.inputs, "specification": self.plan.spec.bytes_digest()}
 
 
-def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
+def resolve_cohort(spec: CohortSpec, *, at_url: bool = True) -> ResolvedCohort:
     """Return the cohort that ``spec`` asks for, as it stands at its URL or newly planned.
 
     Writes nothing. Raises SpecificationError for what corpus or networks cannot give, and
-    CohortMismatchError where something else stands at the URL.
+    CohortMismatchError where something else stands at the URL; not ``at_url``: what stands there
+    is left aside.
     """
     twin = load_twin(spec.checkpoint, texts_at=spec.corpus)
     spec = in_known_words(spec, known_statements(twin.provenance))
@@ -108,9 +110,12 @@ def resolve_cohort(spec: CohortSpec) -> ResolvedCohort:
         "corpus": people.digest,
         "format": str(FORMAT_VERSION),
     }
-    references: Sequence[Reference] | None = _stored_references(spec.output.url, inputs)
+    references: Sequence[Reference] | None = None
+    if at_url:
+        references = _stored_references(spec.output.url, inputs)
+        if references is None:
+            _check_vacant(spec.output.url)
     if references is None:
-        _check_vacant(spec.output.url)
         references = people.references()
     return _resolved(spec, references, inputs, *strip)
 

@@ -15,7 +15,7 @@ from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort
 from ecgtwin.generation.worker import draw_to_store, manifest_columns
 from ecgtwin.signals.leads import LEADS
-from ecgtwin.spec.rates import Rate
+from ecgtwin.spec.rates import Rate, StoredForm
 from ecgtwin.store.layout import SignalLayout
 from ecgtwin.store.writer import quantise
 from ecgtwin.store.zarr_shards import encode_shard
@@ -38,17 +38,48 @@ def draw_spread(twin: EcgTwin, cohort: ResolvedCohort, num_rows: int) -> Trial:
 
     They differ from those of the cohort by low bits only, as other rows stand in their batch.
     """
+    return _drawn(twin, cohort, _spread(cohort, num_rows))
+
+
+def stored_share(cohort: ResolvedCohort, trial: Trial) -> float | None:
+    """Return the bytes that whole chunks of the rows take, as a share of the raw ones.
+
+    None where the rows do not fill a chunk: a partial one takes more.
+    """
+    size = cohort.layout.rows_per_chunk
+    whole = len(trial.requests) // size * size
+    if not whole:
+        return None
+    chunks = Trial(trial.requests[:whole], trial.samples_mv[:whole])
+    return _stored_bytes(cohort, chunks) / _raw_bytes(cohort.layout, whole)
+
+
+def stored_form(layout: SignalLayout) -> StoredForm:
+    """Return what the size of a stored ECG goes by."""
+    return StoredForm(
+        sampling_rate_hz=layout.sampling_rate_hz,
+        step_mv=layout.step_mv,
+        codec=layout.codec,
+        rows_per_chunk=layout.rows_per_chunk,
+    )
+
+
+def _spread(cohort: ResolvedCohort, num_rows: int) -> list[SampleRequest]:
+    last = cohort.plan.num_rows - 1
+    rows = np.unique(np.linspace(0, last, num_rows).round().astype(np.int64))
+    return [cohort.plan.request_at(row) for row in rows.tolist()]
+
+
+def _full_batch(cohort: ResolvedCohort, size: int) -> list[SampleRequest]:
+    """Return a whole batch: of a plan of fewer rows some stand there again."""
+    spread = _spread(cohort, size)
+    return [spread[place % len(spread)] for place in range(size)]
+
+
+def _drawn(twin: EcgTwin, cohort: ResolvedCohort, requests: Sequence[SampleRequest]) -> Trial:
     settle_numerics()
-    plan = cohort.plan
-    rows = np.unique(np.linspace(0, plan.num_rows - 1, num_rows).round().astype(np.int64))
-    requests = [plan.request_at(row) for row in rows.tolist()]
     with one_torch_thread():
         return Trial(requests, draw_to_store(twin, cohort, requests))
-
-
-def stored_share(cohort: ResolvedCohort, trial: Trial) -> float:
-    """Return the bytes that the rows take in an object, as a share of the raw ones."""
-    return _stored_bytes(cohort, trial) / _raw_bytes(cohort.layout, len(trial.requests))
 
 
 def measure_rate(twin: EcgTwin, cohort: ResolvedCohort) -> Rate:
@@ -57,15 +88,15 @@ def measure_rate(twin: EcgTwin, cohort: ResolvedCohort) -> Rate:
     A first batch warms up and does not count. Nothing is written.
     """
     size = cohort.plan.spec.batch_rows
-    draw_spread(twin, cohort, size)
+    requests = _full_batch(cohort, size)
+    _drawn(twin, cohort, requests)
     num_ecgs, num_batches, stored_bytes = 0, 0, 0
     started = time.perf_counter()
     while num_batches < _MOST_BATCHES and time.perf_counter() - started < _ENOUGH_S:
-        trial = draw_spread(twin, cohort, size)
+        trial = _drawn(twin, cohort, requests)
         with one_torch_thread():
             manifest_columns(cohort, trial.requests, trial.samples_mv)
         stored_bytes += _stored_bytes(cohort, trial)
-        # A plan of fewer rows than a batch still has the batch drawn, and pays for it.
         num_ecgs += len(trial.requests)
         num_batches += 1
     seconds = time.perf_counter() - started
@@ -75,6 +106,7 @@ def measure_rate(twin: EcgTwin, cohort: ResolvedCohort) -> Rate:
         device_kind=device_kind(twin.device),
         sampling=cohort.plan.spec.sampling or twin.spec.sampling,
         batch_rows=size,
+        stored=stored_form(cohort.layout),
         ecgs_per_second=num_ecgs / seconds,
         bytes_per_ecg=stored_bytes / num_ecgs,
         raw_bytes_per_ecg=_raw_bytes(cohort.layout, 1),

@@ -55,7 +55,22 @@ def in_known_words(
             changed = True
     if unknown and known is not None:
         raise SpecificationError("\n".join(_complaints(unknown, known, text)))
+    _check_each_once(values["conditions"], text)
     return CohortSpec.parse(values, origin="the specification") if changed else spec
+
+
+def _check_each_once(conditions: object, text: YamlText | None) -> None:
+    """Refuse a report that says one thing twice, perhaps under two names."""
+    seen: dict[tuple[Location, str], Location] = {}
+    for location, code in _statements(conditions, ("conditions",)):
+        *report, _, _ = location  # the number of the statement, and its code
+        before = seen.setdefault((tuple(report), code), location)
+        if before is not location:
+            place = "" if text is None else f"{text.origin}: {text.place_of(location)}: "
+            raise SpecificationError(
+                f"{place}{'.'.join(map(str, location[:-1]))}: {code!r} stands in this report "
+                "already, perhaps under another name; leave one out"
+            )
 
 
 def _statements(value: object, location: Location) -> Iterator[tuple[Location, str]]:

@@ -26,6 +26,12 @@ def is_corpus(url: str) -> bool:
     return object_exists(join(url, "corpus.json"))
 
 
+def check_table(url: str) -> None:
+    """Raise SourceError where neither a corpus nor a table of PTB-XL can be at ``url``."""
+    if not is_corpus(url):
+        _place(url)
+
+
 def read_cases(url: str) -> CaseTable:
     """Return the table of a corpus, or of PTB-XL's ``ptbxl_database.csv`` (plain or gzipped).
 

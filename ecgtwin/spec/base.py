@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -59,6 +59,14 @@ class Spec(BaseModel):
             raise SpecificationError(explain(cls, error, text)) from None
         _check_numbers(text)
         return found
+
+
+def plain_yaml(text: str, *, origin: str) -> Any:  # noqa: ANN401  (YAML values)
+    """Return what YAML makes of a text, read as strictly as a specification."""
+    read = YamlText.of(text.encode(), origin=origin)
+    _check_plain(read)
+    _check_numbers(read)
+    return read.data
 
 
 def branch(name: str) -> str:

@@ -6,12 +6,13 @@ Tables come as arrays; who reads them is elsewhere. The same input gives the sam
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.condition import MAX_RATE_BPM, MIN_RATE_BPM, Statement
 
 Floats = NDArray[np.float64]
@@ -23,6 +24,8 @@ REPORTS_OF_A_CLASS = 5
 MOST_STRATA = 5_000
 _MOST_NAMED = 5
 MOST_RATES = 20  # drawn for one stratum
+_RATES_A_BPM = 3  # of the ten that there are: draws come quickly
+_SEED_DIGITS = 6
 FEWEST_RATES = 5  # known, for a distribution to be made of them
 
 
@@ -89,7 +92,7 @@ def balance(table: CaseTable, classes: Sequence[str], *, to: int) -> MadeStrata:
     """
     counts = class_counts(table)
     _check_classes(classes, counts)
-    strata: list[dict[str, Any]] = []
+    wanted: dict[Report, _Wanted] = {}
     added: Counter[str] = Counter()
     for code in sorted(classes, key=lambda one: (counts[one], one)):
         missing = to - counts[code] - added[code]
@@ -97,11 +100,25 @@ def balance(table: CaseTable, classes: Sequence[str], *, to: int) -> MadeStrata:
             filling = _reports_to_fill(table, code, set(classes), missing)
             for number, (report, rows, count) in enumerate(filling, start=1):
                 label = code if len(filling) == 1 else f"{code} {number}"
-                strata.append(_stratum(table, report, rows, count, label=label))
+                before = wanted.get(report, _Wanted(label, rows, 0))
+                wanted[report] = before._replace(num=before.num + count)
                 for other in codes_of(report):
                     added[other] += count
+    if not wanted:
+        raise SpecificationError(
+            f"every one of the {len(classes):,} classes has {to:,} recordings already; ask for more"
+        )
+    strata = [_stratum(table, report, one) for report, one in wanted.items()]
     notes = [_balance_note(code, counts[code], added[code], to) for code in sorted(classes)]
     return MadeStrata(strata, notes)
+
+
+class _Wanted(NamedTuple):
+    """What is wanted of a report: what it is called, the rows that bear it, how many more."""
+
+    label: str
+    rows: Sequence[int]
+    num: int
 
 
 def rare(table: CaseTable, *, below: int, at_least: int = 1) -> MadeStrata:
@@ -149,7 +166,9 @@ def mirror(table: CaseTable, *, total: int, patients: PatientsAtHand) -> MadeStr
     )
     chosen = set(ordered)
     apart += sum(count for cell, count in cells.items() if cell not in chosen) / len(table)
-    left_out = len(table) - sum(possible[cell] for cell in ordered)
+    left_out = len(table) - sum(
+        possible[cell] for cell, count in zip(ordered, given, strict=True) if count
+    )
     return MadeStrata(
         strata,
         [
@@ -245,33 +264,42 @@ def _balance_note(code: str, there: int, added: int, to: int) -> str:
     return f"{code}: {there:,} there and {added:,} made are {there + added:,}{more}"
 
 
-def _stratum(
-    table: CaseTable, report: Report, rows: Sequence[int], count: int, *, label: str
-) -> dict[str, Any]:
-    rates = _rates_like(table.heart_rate_bpm[list(rows)], count)
+def _stratum(table: CaseTable, report: Report, wanted: _Wanted) -> dict[str, Any]:
+    rates = _rates_like(table.heart_rate_bpm[list(wanted.rows)], report, wanted.num)
     return {
-        "label": label,
+        "label": wanted.label,
         "statements": written_report(report),
         **({} if rates is None else {"heart_rate_bpm": rates}),
-        "count": count,
+        "count": wanted.num,
     }
 
 
-def _rates_like(known_bpm: Floats, count: int) -> dict[str, Any] | None:
+def _rates_like(known_bpm: Floats, report: Report, count: int) -> dict[str, Any] | None:
     """Return draws from a normal distribution like that of the rates, None where few are known."""
     known = known_bpm[(known_bpm >= MIN_RATE_BPM) & (known_bpm <= MAX_RATE_BPM)]
     if len(known) < FEWEST_RATES:
         return None
     low, high = np.percentile(known, [2.5, 97.5])
-    mean = float(np.clip(known.mean(), low, high))
+    low, high = float(np.floor(low)), float(np.ceil(high))
     return {
         "distribution": "normal",
-        "mean": round(mean, 1),
+        "mean": round(float(np.clip(known.mean(), low, high)), 1),
         "sd": round(max(float(known.std()), 0.1), 1),
-        "low": float(np.floor(low)),
-        "high": float(np.ceil(high)),
-        "count": min(count, MOST_RATES),
+        "low": low,
+        "high": high,
+        "count": _num_rates(low, high, count),
+        "seed": _seed_of(report),
     }
+
+
+def _num_rates(low: float, high: float, count: int) -> int:
+    """Return how many rates to draw: no more than ECGs, and few of those that there are."""
+    return min(count, MOST_RATES, 1 + int((high - low) * _RATES_A_BPM))
+
+
+def _seed_of(*what: object) -> int:
+    """Return a seed that follows from what is drawn, so that not all strata draw alike."""
+    return int(digest_of(list(what))[:_SEED_DIGITS], 16)
 
 
 def _cell_stratum(cell: tuple[Report, str | None, int, int], count: int) -> dict[str, Any]:
@@ -284,12 +312,13 @@ def _cell_stratum(cell: tuple[Report, str | None, int, int], count: int) -> dict
     ]
     rates: dict[str, Any] = {}
     if rate_band >= 0:
-        low, high = RATE_EDGES[rate_band], RATE_EDGES[rate_band + 1] - 1
+        low, high = float(RATE_EDGES[rate_band]), RATE_EDGES[rate_band + 1] - 0.1
         rates["heart_rate_bpm"] = {
             "distribution": "uniform",
-            "low": float(low),
-            "high": float(high),
-            "count": min(count, MOST_RATES),
+            "low": low,
+            "high": high,
+            "count": _num_rates(low, high, count),
+            "seed": _seed_of(cell),
         }
     return {
         "statements": written_report(report),

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.base import plain_yaml
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -19,17 +18,31 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
         names = path.strip().split(".")
         if not equals or not all(names):
             raise SpecificationError(f"--set {text!r}: write NAME=VALUE, such as num_samples=2048")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SpecificationError(f"--set {text!r}: the value is not YAML") from None
-        _put(changed, names, parsed)
+        parsed = plain_yaml(value, origin=f"--set {text!r}")
+        _put(changed, names, parsed, text)
     return changed
 
 
-def _put(values: dict[str, Any], names: Sequence[str], value: object) -> None:
+def _put(values: dict[str, Any], names: Sequence[str], value: object, text: str) -> None:
+    holder: Any = values
     for name in names[:-1]:
-        inner = values.get(name)
-        values[name] = {**inner} if isinstance(inner, dict) else {}
-        values = values[name]
-    values[names[-1]] = value
+        inner = _at(holder, name, text)
+        copy: Any = [*inner] if isinstance(inner, list) else {}
+        if isinstance(inner, dict):
+            copy = {**inner}
+        holder[int(name) if isinstance(holder, list) else name] = copy
+        holder = copy
+    _at(holder, names[-1], text)
+    holder[int(names[-1]) if isinstance(holder, list) else names[-1]] = value
+
+
+def _at(holder: Any, name: str, text: str) -> Any:  # noqa: ANN401  (YAML values)
+    """Return what stands at ``name``, None where nothing does; an entry of a list must be there."""
+    if isinstance(holder, list):
+        if not name.isdecimal() or int(name) >= len(holder):
+            raise SpecificationError(
+                f"--set {text!r}: {name!r} is no entry of a list of {len(holder)}; they are "
+                "numbered from 0"
+            )
+        return holder[int(name)]
+    return holder.get(name)

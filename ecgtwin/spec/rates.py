@@ -9,8 +9,18 @@ from pydantic import Field
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import Spec
 from ecgtwin.spec.sampling import SamplingSpec
+from ecgtwin.spec.storage import CodecSpec, StepMv
 
 Positive = Annotated[float, Field(gt=0)]
+
+
+class StoredForm(Spec):
+    """How ECGs are stored, by which their bytes go."""
+
+    sampling_rate_hz: Positive
+    step_mv: StepMv
+    codec: CodecSpec
+    rows_per_chunk: int = Field(ge=1)
 
 
 class Rate(Spec):
@@ -21,6 +31,7 @@ class Rate(Spec):
     device_kind: str  # "cpu", or the name that the driver gives a GPU
     sampling: SamplingSpec
     batch_rows: int = Field(ge=1)
+    stored: StoredForm
     ecgs_per_second: Positive
     bytes_per_ecg: Positive  # stored
     raw_bytes_per_ecg: Positive
@@ -35,7 +46,7 @@ class Rate(Spec):
 
     def is_of_the_same(self, other: "Rate") -> bool:
         """Say whether both measure the same work on the same kind of device."""
-        same = ("checkpoint", "device_kind", "sampling", "batch_rows")
+        same = ("checkpoint", "device_kind", "sampling", "batch_rows", "stored")
         return all(getattr(self, name) == getattr(other, name) for name in same)
 
 

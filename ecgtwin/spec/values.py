@@ -1,6 +1,7 @@
 """Forms in which several numbers may be asked for: a range, draws from a distribution."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from ecgtwin.spec.base import Spec, branch
 MAX_VALUES = 10_000
 DECIMALS = 6  # of a range
 STREAM = 0x76616C756573  # "values": keeps these draws apart from others of the same seed
+_MOST_DRAWS = 50  # for a number
 DRAWN_DECIMALS = 1  # of a draw: a rate of 71.3 bpm says enough
 
 
@@ -59,9 +61,10 @@ class NumberRange(Spec):
 
 
 class Draws(Spec):
-    """``count`` numbers between ``low`` and ``high``: alike, or normal around ``mean``.
+    """``count`` different numbers between ``low`` and ``high``: alike, or normal around ``mean``.
 
-    Number *i* follows from (seed, i): a larger count keeps those that were there.
+    Draw *i* follows from (seed, i), to a tenth; one that was there already is passed over. So a
+    larger count keeps those that were there.
     """
 
     distribution: Literal["normal", "uniform"]
@@ -86,6 +89,12 @@ class Draws(Spec):
             raise ValueError(
                 f"mean {self.mean:g} must lie between low {self.low:g} and high {self.high:g}"
             )
+        num_found = len(_distinct(self))
+        if num_found < self.count:
+            raise ValueError(
+                f"{self.count:,} different numbers are asked for, and draws to a tenth between "
+                f"{self.low:g} and {self.high:g} give {num_found:,}; ask for fewer, or widen them"
+            )
         return self
 
     def value_at(self, index: int) -> float:
@@ -102,7 +111,19 @@ class Draws(Spec):
 
     def values(self) -> list[float]:
         """Return the numbers, in the order in which they are drawn."""
-        return [self.value_at(index) for index in range(self.count)]
+        return list(_distinct(self))
+
+
+@lru_cache(maxsize=10_000)
+def _distinct(draws: Draws) -> tuple[float, ...]:
+    """Return the first ``count`` different draws; fewer where so many do not come."""
+    possible = int((draws.high - draws.low) * 10**DRAWN_DECIMALS + 1e-9) + 2
+    found: dict[float, None] = {}
+    for index in range(min(draws.count, possible) * _MOST_DRAWS):
+        found.setdefault(draws.value_at(index))
+        if len(found) == draws.count:
+            break
+    return tuple(found)
 
 
 def _uniform(seed: int, index: int) -> float:

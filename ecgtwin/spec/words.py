@@ -10,9 +10,8 @@ REPORT @ RATES = COUNT                                      a stratum
 import re
 from typing import Any
 
-import yaml
-
 from ecgtwin.errors import SpecificationError
+from ecgtwin.spec.base import plain_yaml
 
 _CERTAINTY = re.compile(r"(.*?)\s*\((definite|possible|negated)\)", re.DOTALL)
 _RANGE_PARTS = 3
@@ -34,10 +33,7 @@ def values_in_words(said: str) -> Any:  # noqa: ANN401  (a value, a list, or a f
     """Return one value, a list, a range, or what YAML makes of ``{...}`` and ``[...]``."""
     text = said.strip()
     if text.startswith(("{", "[")):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise SpecificationError(f"{said!r} is not YAML; is a bracket not closed?") from None
+        return plain_yaml(text, origin=repr(said))
     parts = [part.strip() for part in text.split(":")]
     if len(parts) == _RANGE_PARTS:
         start, stop, step = map(_value, parts)

@@ -109,9 +109,10 @@ def read_document(content: bytes, origin: str) -> tuple[Any, yaml.Node | None]:
     text = _decoded(content.removeprefix(codecs.BOM_UTF8), origin)
     try:
         _check_events(text, origin)
-        root = yaml.compose(text, Loader=_Loader)
+        loader = _Loader(text)
+        root: Any = loader.get_single_node()
         _check_keys(root, origin)
-        return yaml.load(text, Loader=_Loader), root  # a safe one
+        return None if root is None else loader.construct_document(root), root
     except yaml.YAMLError as error:
         raise SpecificationError(f"{origin}: is not YAML: {_problem(error, text)}") from None
 

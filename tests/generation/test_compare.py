@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.generation.compare import compare_plans, differing_fields
 from ecgtwin.generation.prepare import resolve_cohort
+from ecgtwin.generation.run import generate_cohort
 from ecgtwin.spec.cohort import CohortSpec
 from tests.generation.corpora import make_spec
 
@@ -71,6 +73,20 @@ def test_it_is_said_what_those_in_both_are_drawn_by(inputs: Path, tmp_path: Path
     assert (
         differing_fields(before, cut)[1] == "output.rows_per_shard: 4 -> 2 (acts on what is made)"
     )
+
+
+def test_what_stands_at_the_url_is_left_aside(inputs: Path, tmp_path: Path) -> None:
+    made = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(made, executor=LocalExecutor())
+    changed = make_spec(inputs, tmp_path / "cohort", replicates=2)
+    assert compare_plans(made, changed)[0] == "12 ECGs -> 24: 0 go, 12 come, 12 are in both"
+
+
+def test_places_are_named_as_what_acts_by_its_content(inputs: Path, tmp_path: Path) -> None:
+    before = make_spec(inputs, tmp_path / "new")
+    after = before.model_copy(update={"corpus": "elsewhere"})
+    (line,) = differing_fields(before, after)
+    assert line.endswith("-> elsewhere (acts on what is made, by its content)")
 
 
 def test_a_state_that_is_asked_for_in_two_places_counts_in_each(

@@ -13,12 +13,15 @@ from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.generation.trial import draw_spread, measure_rate, stored_share
-from ecgtwin.spec.rates import Prices, Rate, RateFile
+from ecgtwin.spec.rates import Prices, Rate, RateFile, StoredForm
 from ecgtwin.spec.sampling import SamplingSpec
+from ecgtwin.spec.storage import CodecSpec
 from ecgtwin.store.reader import Cohort
 from tests.generation.corpora import make_spec, objects_under
 
+STORED = StoredForm(sampling_rate_hz=102.4, step_mv=0.005, codec=CodecSpec(), rows_per_chunk=2)
 RATE = Rate(
+    stored=STORED,
     checkpoint="c0ffee",
     preset="tiny",
     device_kind="cpu",
@@ -42,6 +45,7 @@ def reckoned(rates: list[Rate], **changes: Any) -> Any:
         "checkpoint": "c0ffee",
         "sampling": RATE.sampling,
         "batch_rows": 32,
+        "stored": STORED,
         "device_kind": "cpu",
     }
     return reckon_rate(rates, **(asked | changes))
@@ -66,7 +70,13 @@ def test_a_measured_rate_gives_time_bytes_and_cost(cohort: ResolvedCohort) -> No
     known = reckoned([RATE])
     assert known.is_measured
     found = estimate(
-        cohort.plan, cohort.layout, rate=known, num_devices=2, device_kind="cpu", prices=prices
+        cohort.plan,
+        cohort.layout,
+        rate=known,
+        num_devices=2,
+        device_kind="cpu",
+        stored_share=RATE.compression,
+        prices=prices,
     )
     assert found.device_hours == pytest.approx(12 / 5 / 3600)
     assert found.wall_hours == pytest.approx(8 / 5 / 3600)  # two of three shards, one after another
@@ -92,6 +102,10 @@ def test_what_was_not_measured_is_an_extrapolation_and_says_so() -> None:
     )
     assert reckoned([RATE], device_kind="H100") is None
     assert reckoned([RATE], checkpoint="other") is None
+    coarse = STORED.model_copy(update={"step_mv": 0.01})
+    assert reckoned([RATE], stored=coarse).taken_from == (
+        "measured with another rate, step, codec or chunk of the stored samples",
+    )
     nearer = RATE.model_copy(update={"batch_rows": 16, "ecgs_per_second": 4.0})
     assert reckoned([RATE, nearer], batch_rows=16).rate == nearer
     assert reckoned([nearer, RATE], batch_rows=64).rate == RATE
@@ -113,12 +127,22 @@ def test_a_rate_is_measured_in_the_batches_of_the_plan(
     assert (rate.checkpoint, rate.device_kind, rate.batch_rows) == (twin.digest, "cpu", 3)
     assert rate.sampling == cohort.plan.spec.sampling
     assert rate.num_ecgs % 3 == 0
+    assert rate.stored == STORED
     assert 0 < rate.compression < 1.2  # of noise
     path = tmp_path / "rates.json"
     RateFile().with_rate(rate).with_rate(RATE).with_rate(rate).write(path)
     assert RateFile.read(path).rates == (RATE, rate)
     with pytest.raises(SpecificationError, match="its folder must be there"):
         RateFile().write(tmp_path / "no" / "rates.json")
+
+
+def test_a_plan_of_fewer_rows_than_a_batch_is_measured_with_whole_ones(
+    inputs: Path, tmp_path: Path
+) -> None:
+    one = {"patients": {"ids": ["p1"]}, "conditions": [{"heart_rate_bpm": 70}], "batch_rows": 8}
+    cohort = resolve_cohort(make_spec(inputs, tmp_path / "new", **one))
+    rate = measure_rate(load_twin(str(inputs / "twin"), texts_at=None), cohort)
+    assert rate.num_ecgs % 8 == 0
 
 
 def test_a_preview_is_rows_of_the_cohort(inputs: Path, tmp_path: Path) -> None:
@@ -133,6 +157,10 @@ def test_a_preview_is_rows_of_the_cohort(inputs: Path, tmp_path: Path) -> None:
     objects = (tmp_path / "cohort/signals.zarr/samples_mv/c").rglob("*")
     size = sum(path.stat().st_size for path in objects if path.is_file())
     assert stored_share(before, trial) == pytest.approx(size / (12 * 12 * 1024 * 2), rel=0.25)
+    assert (
+        stored_share(before, draw_spread(load_twin(spec.checkpoint, texts_at=None), before, 1))
+        is None
+    )
     assert len(draw_spread(load_twin(spec.checkpoint, texts_at=None), before, 99).requests) == 12
 
 
@@ -155,5 +183,5 @@ def test_counts_are_by_split_patient_and_condition(inputs: Path, tmp_path: Path)
         "train": (3, sum(by_patient[:3])),
     }
     lines = counts_text(plan, counts)
-    assert lines[0] == f"  test: {by_patient[3]} ECGs of 1 patients"
+    assert lines[0] == f"  test: {by_patient[3]} ECGs of 1 patient"
     assert lines[-1].endswith("atrial fibrillation, unknown rate, 80 years, male")

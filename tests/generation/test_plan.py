@@ -11,10 +11,10 @@ from ecgtwin.generation.plan import (
     CohortPlan,
     PatientRow,
     PatientTable,
-    check_rows,
     plan_text,
     shards_text,
 )
+from ecgtwin.generation.plan_checks import check_rows
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Statement
 
@@ -150,6 +150,32 @@ def test_strata_may_ask_for_a_state_twice_of_different_patients() -> None:
     assert set(persons[3:]) == {"p1", "p2"}
     with pytest.raises(SpecificationError, match=r"strata\.0 and strata\.1"):
         check_rows(plan(51))
+
+
+@pytest.mark.parametrize(
+    ("values", "num"),
+    [
+        ({"sex": ["own", "female", "male"]}, 3),  # all three are women
+        ({"sex": ["own", "male"]}, 0),
+        ({"age_years": ["own", 51]}, 1),
+        ({"age_years": ["own", 80]}, 0),
+        ({"age_years": ["own", 51], "sex": ["own", "female"]}, 3),
+    ],
+)
+def test_own_and_the_same_value_beside_it_are_refused(values: dict[str, object], num: int) -> None:
+    plan = make_plan(conditions=[{"heart_rate_bpm": 70, **values}])
+    if num:
+        message = rf"conditions: 0 and 0 are the same for {num} of the patients"
+        with pytest.raises(SpecificationError, match=message):
+            check_rows(plan)
+        own = make_plan(
+            conditions=[{"heart_rate_bpm": 70, **values}],
+            constraints=["patient.age_years < 51", "patient.sex == 'male'"],
+        )
+        with pytest.raises(SpecificationError, match="nothing is left"):
+            check_rows(own)
+    else:
+        check_rows(plan)
 
 
 def test_many_classes_say_what_they_cost_and_too_many_are_refused() -> None:

@@ -75,6 +75,17 @@ def test_the_unknown_is_named_with_its_place_and_the_three_nearest() -> None:
     assert second.startswith("cohort.yaml: line 7, column 25: conditions.1.statements.0: ")
 
 
+def test_a_report_that_says_one_thing_twice_is_refused() -> None:
+    twice = spec_of(
+        [{"statements": ["sinus rhythm"]}, {"statements": ["AF", "Atrial fibrillation"]}]
+    )
+    with pytest.raises(SpecificationError, match=r"^conditions\.1\.statements\.1: 'atrial fib"):
+        in_known_words(twice, KNOWN)
+    with pytest.raises(SpecificationError, match="stands in this report already"):
+        in_known_words(spec_of([{"statements": ["new", "new"]}]), None)
+    in_known_words(spec_of({"grid": {"statements": [["AF"], ["sinus rhythm", "AF"]]}}), KNOWN)
+
+
 def test_many_mistakes_are_counted() -> None:
     spec = spec_of([{"statements": [f"wrong {number}" for number in range(15)]}])
     with pytest.raises(SpecificationError) as caught:

@@ -1,5 +1,7 @@
 """Specifications made from tables reach their targets, or the notes say by how much not."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,9 +77,12 @@ def test_balance_reaches_its_target_or_says_by_how_much_not(table, to):
     classes = sorted(counts)
     if not classes:
         return
+    if all(counts[code] >= to for code in classes):
+        return
     made = balance(table, classes, to=to)
     strata = strata_of(made)
     added = made_counts(strata)
+    assert len({(one.statements, one.heart_rate_bpm) for one in strata}) == len(strata)
     for code, note in zip(classes, made.notes, strict=True):
         final = counts[code] + added.get(code, 0)
         assert final >= to
@@ -140,7 +145,29 @@ def test_mirror_gives_the_total_and_tells_how_far_it_is_from_the_table(table, to
     assert sum(one.count for one in strata) == total
     assert len({(one.statements, one.heart_rate_bpm, one.among) for one in strata}) == len(strata)
     empty = sum(not report for report in table.reports)
-    assert made.notes[1].startswith(f"{empty:,} recordings")
+    (left_out,) = re.findall(r"^([\d,]+) recordings", made.notes[1])
+    assert int(left_out) >= empty
+    assert total < len(table) or int(left_out) == empty
+
+
+def test_small_cells_do_not_all_have_the_same_rate():
+    table = table_of([(0, 30), (1, 30), (2, 30), (3, 30)])
+    strata = strata_of(mirror(table, total=60, patients=patients_like(table)))
+    draws = [one.heart_rate_bpm for one in strata if one.heart_rate_bpm is not None]
+    rates = [rate for one in draws for rate in one.values()]
+    assert len(set(rates)) > 0.7 * len(rates)
+
+
+def test_classes_that_are_filled_by_the_same_report_share_one_stratum():
+    both = (("a", "definite"), ("b", "definite"))
+    table = CaseTable([both] * 3 + [(("c", "definite"),)] * 9, np.full(12, 70.0),
+                      np.full(12, 50.0), ["male"] * 12)  # fmt: skip
+    made = balance(table, ["a", "b", "c"], to=20)
+    assert sorted((one["count"], one["statements"]) for one in made.strata) == [
+        (11, ["c"]), (17, ["a", "b"]),
+    ]  # fmt: skip
+    with pytest.raises(SpecificationError, match="has 2 recordings already; ask for more"):
+        balance(table, ["a", "b"], to=2)
 
 
 def test_mirror_of_as_many_as_there_are_is_the_table_itself():

@@ -53,35 +53,53 @@ def test_a_range_by_steps_stays_within_and_leaves_no_step_out(start, width, step
 
 
 DRAWS = (
-    Draws(distribution="normal", mean=80, sd=15, low=50, high=140, count=3000, seed=4),
-    Draws(distribution="uniform", low=50, high=140, count=3000, seed=4),
+    Draws(distribution="normal", mean=80, sd=15, low=50, high=140, count=300, seed=4),
+    Draws(distribution="uniform", low=50, high=140, count=300, seed=4),
 )
 
 
 @pytest.mark.parametrize("draws", DRAWS)
-def test_draws_follow_from_seed_and_number_and_stay_within(draws):
+def test_draws_follow_from_seed_and_number_stay_within_and_differ(draws):
     values = draws.values()
     fewer, other = (
         draws.model_copy(update=change).values() for change in ({"count": 7}, {"seed": 5})
     )
     assert fewer == values[:7]
     assert other[:7] != fewer
-    assert 50 <= min(values) < 55
+    assert 50 <= min(values) < 56
     assert max(values) <= 140
-    assert len(set(values)) > 300
+    assert len(set(values)) == len(values) == 300
+    every = [draws.value_at(index) for index in range(1000)]
+    assert values == list(dict.fromkeys(every))[:300]
 
 
 def test_draws_are_of_their_distribution():
-    normal, uniform = (draws.values() for draws in DRAWS)
+    normal, uniform = ([one.value_at(index) for index in range(3000)] for one in DRAWS)
     assert fmean(normal) == pytest.approx(80.5, abs=1.5)  # a little is cut off below
     assert stdev(normal) == pytest.approx(14.3, abs=0.8)
     assert fmean(uniform) == pytest.approx(95, abs=2)
     assert stdev(uniform) == pytest.approx(90 / 12**0.5, abs=1)
     assert normal[:4] == [86.2, 83.8, 101.4, 76.3]
-    narrow = Draws(distribution="normal", mean=80, sd=15, low=80, high=80, count=2)
-    assert narrow.values() == [80, 80]
-    far = Draws(distribution="normal", mean=80, sd=1e-3, low=60, high=200, count=3)
-    assert far.values() == [80, 80, 80]
+    narrow = Draws(distribution="normal", mean=80, sd=15, low=80, high=80, count=1)
+    assert narrow.values() == [80]
+    every = Draws(distribution="uniform", low=80, high=80.5, count=6)
+    assert sorted(every.values()) == [80, 80.1, 80.2, 80.3, 80.4, 80.5]
+
+
+@pytest.mark.parametrize(
+    ("fields", "num"),
+    [
+        ({"distribution": "uniform", "low": 80, "high": 81, "count": 12}, "11"),
+        (
+            {"distribution": "normal", "mean": 80, "sd": 1e-3, "low": 60, "high": 200, "count": 3},
+            "1",
+        ),
+    ],
+)
+def test_more_different_draws_than_there_are_cannot_be_asked_for(fields, num):
+    message = f"{fields['count']} different numbers are asked for, and draws to a tenth .* {num};"
+    with pytest.raises(SpecificationError, match=message):
+        Draws.parse(fields, origin="a test")
 
 
 def test_every_combination_of_a_list_is_a_state():

@@ -48,8 +48,16 @@ def test_reports_conditions_and_strata_in_words() -> None:
     }  # fmt: skip
     with pytest.raises(SpecificationError, match="say how many ECGs"):
         stratum_in_words("AF @ 70")
-    with pytest.raises(SpecificationError, match="a bracket not closed"):
+    with pytest.raises(SpecificationError, match="is not YAML"):
         values_in_words("{start: 60")
+    for odd in (
+        "[2020-13-45]",
+        "[" * 3000,
+        "{start: 60, stop: 1:40, step: 10}",
+        "[no, 2020-01-01]",
+    ):
+        with pytest.raises(SpecificationError):
+            values_in_words(odd)
 
 
 TABLE = """\
