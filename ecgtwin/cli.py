@@ -189,6 +189,9 @@ def _submit_train(arguments: argparse.Namespace) -> int:
 def _add_cohort(commands: "Commands") -> None:
     cohort = commands.add_parser("cohort", help="look at a stored cohort or corpus")
     actions = cohort.add_subparsers(metavar="ACTION", required=True)
+    status = actions.add_parser("status", help="say how far a cohort is, while it is made")
+    status.add_argument("url")
+    status.set_defaults(run=_cohort_status)
     verify = actions.add_parser("verify", help="re-hash every object against its manifest")
     verify.add_argument("url")
     verify.set_defaults(run=_cohort_verify)
@@ -196,6 +199,17 @@ def _add_cohort(commands: "Commands") -> None:
     report.add_argument("url")
     report.add_argument("--out", type=Path, default=Path("report.html"))
     report.set_defaults(run=_cohort_report)
+
+
+def _cohort_status(arguments: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from ecgtwin.generation.status import read_status
+
+    status = read_status(arguments.url)
+    for line in status.lines(now=datetime.now(UTC)):
+        print(line)
+    return 0 if status.is_complete else 1
 
 
 def _cohort_verify(arguments: argparse.Namespace) -> int:
