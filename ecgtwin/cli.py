@@ -195,6 +195,13 @@ def _add_cohort(commands: "Commands") -> None:
     verify = actions.add_parser("verify", help="re-hash every object against its manifest")
     verify.add_argument("url")
     verify.set_defaults(run=_cohort_verify)
+    clean = actions.add_parser("clean", help="remove what killed writers left")
+    clean.add_argument("url")
+    clean.add_argument("--dry-run", action="store_true", help="only list it")
+    clean.add_argument(
+        "--minutes", type=positive_minutes, default=60.0, help="only if older (default: 60)"
+    )
+    clean.set_defaults(run=_cohort_clean)
     report = actions.add_parser("report", help="measure a cohort and write a report")
     report.add_argument("url")
     report.add_argument("--out", type=Path, default=Path("report.html"))
@@ -210,6 +217,20 @@ def _cohort_status(arguments: argparse.Namespace) -> int:
     for line in status.lines(now=datetime.now(UTC)):
         print(line)
     return 0 if status.is_complete else 1
+
+
+def _cohort_clean(arguments: argparse.Namespace) -> int:
+    from ecgtwin.store.leftovers import find_leftovers, remove_leftovers
+
+    found = find_leftovers(arguments.url, older_than_s=arguments.minutes * 60)
+    if not arguments.dry_run:
+        remove_leftovers(found)
+    for one in found:
+        print(one.path)
+    what = "to remove" if arguments.dry_run else "removed"
+    num_bytes = sum(one.num_bytes for one in found)
+    print(f"temporary files {what}: {len(found):,}, {num_bytes:,} bytes", file=sys.stderr)
+    return 0
 
 
 def _cohort_verify(arguments: argparse.Namespace) -> int:
