@@ -193,7 +193,7 @@ def test_a_wrong_line_is_one_line_back(
         ({"output": {"url": "s3://"}}, ["s3://bucket/folder"]),
         ({"output": {"url": "s3://bucket/cohort"}}, ["'bucket'", "AWS_ACCESS_KEY_ID"]),
         ({"output": {"url": "cohort.yaml"}}, ["cohort.yaml", "Not a directory", "check"]),
-        ({"output": {"url": "n", "rows_per_shard": 20}}, ["(20)", "a multiple of", "(16)"]),
+        ({"output": {"url": "n", "rows_per_shard": 20}}, ["is 20", "a multiple of", "(16)"]),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
