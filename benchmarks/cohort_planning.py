@@ -27,6 +27,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from ecgtwin.generation.admission import texts
 from ecgtwin.generation.plan import CohortPlan, PatientTable
 from ecgtwin.generation.plan_checks import check_rows
 from ecgtwin.spec.cohort import CohortSpec
@@ -264,22 +265,16 @@ def make_patients(num: int, num_classes: int) -> PatientTable:
     ages = np.append(np.linspace(18, 89, num_ages - 1), np.nan)
     return PatientTable(
         _digests(rng, num),
-        _texts([SPLITS[place] for place in rng.choice(3, num, p=(0.8, 0.1, 0.1))]),
+        texts([SPLITS[place] for place in rng.choice(3, num, p=(0.8, 0.1, 0.1))]),
         ages[rng.integers(0, num_ages, num)],
-        _texts([SEXES[place] for place in rng.integers(0, 2, num)]),
+        texts([SEXES[place] for place in rng.integers(0, 2, num)]),
         _digests(rng, num),
     )
 
 
 def _digests(rng: np.random.Generator, num: int) -> NDArray[np.object_]:
     text = rng.bytes(16 * num).hex()
-    return _texts([text[32 * place : 32 * place + 32] for place in range(num)])
-
-
-def _texts(values: list[str]) -> NDArray[np.object_]:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
+    return texts([text[32 * place : 32 * place + 32] for place in range(num)])
 
 
 def specification(case: Case, num_patients: int, num_conditions: int) -> Figures:

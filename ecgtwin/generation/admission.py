@@ -91,6 +91,13 @@ class Admission:
         return found_K.astype(np.int64)
 
 
+def texts(values: Sequence[str | None]) -> Values:
+    """Return an array of objects, as expressions take them."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
 def admit(
     patients: PatientColumns,
     states: Sequence[WantedState],

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.generation.admission import PatientColumns
+from ecgtwin.generation.admission import PatientColumns, texts
 from ecgtwin.spec.condition import OVER_89_YEARS
 from ecgtwin.spec.constraints import Constraint
-from ecgtwin.spec.expression_values import Values, truth_of
+from ecgtwin.spec.expression_values import truth_of
 from ecgtwin.spec.patients import ChosenPatients
 
 
@@ -22,13 +22,6 @@ def patient_columns(
         age = np.where(age > 89, OVER_89_YEARS, age)
     sexes = texts([None if one == "unknown" else one for one in sex])
     return PatientColumns(age, sexes, texts(split))
-
-
-def texts(values: Sequence[str | None]) -> Values:
-    """Return an array of objects, as expressions take them."""
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
 
 
 def chosen(

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecgtwin.generation.plan import CohortPlan
-from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.rates import Prices, Rate, StoredForm
 from ecgtwin.spec.sampling import SamplingSpec
 from ecgtwin.store.layout import SignalLayout
 from ecgtwin.store.zarr_shards import encode_metadata
 
-BYTES_PER_SAMPLE = 2
 # Beside signals and manifests: references, patients, conditions, cohort.json, numerics.json.
 NUM_TABLES = 5
 SHARDS_PER_RECORD = 32  # of a run, under runs/
@@ -103,7 +101,7 @@ def estimate(
     whole shards: the last ones keep few devices busy. Starting workers is not counted.
     """
     num_ecgs, num_shards = plan.num_rows, plan.num_shards
-    raw_bytes = num_ecgs * len(LEADS) * layout.num_samples * BYTES_PER_SAMPLE
+    raw_bytes = layout.raw_bytes(num_ecgs)
     stored_bytes = None if stored_share is None else round(raw_bytes * stored_share)
     device_hours = wall_hours = None
     if rate is not None:

@@ -10,9 +10,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.generation.admission import MANY_CLASSES, Admission, PatientColumns, admit
+from ecgtwin.generation.admission import MANY_CLASSES, Admission, PatientColumns, admit, texts
 from ecgtwin.generation.plan_rows import PlanRows, ProductRows, Sample, StratifiedRows, Stratum
-from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Sex
@@ -50,11 +49,11 @@ class PatientTable(Sequence[PatientRow]):
         """Return the table of ``rows``, in their order."""
         rows = list(rows)
         return cls(
-            _texts([row.person for row in rows]),
-            _texts([row.split for row in rows]),
+            texts([row.person for row in rows]),
+            texts([row.split for row in rows]),
             np.array([np.nan if row.age_years is None else row.age_years for row in rows], float),
-            _texts([row.sex for row in rows]),
-            _texts([row.base_vector_digest for row in rows]),
+            texts([row.sex for row in rows]),
+            texts([row.base_vector_digest for row in rows]),
         )
 
     def __len__(self) -> int:
@@ -218,12 +217,6 @@ def _order_key(seed: int, state: WantedState) -> bytes:
     return bytes.fromhex(digest_of({"seed": seed, "state": what}))
 
 
-def _texts(values: Sequence[str]) -> Texts:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
-
-
 def _bytes_of(column: NDArray[Any]) -> list[bytes]:
     """Return numbers, or texts with a zero between them, as bytes in parts that fit a cache."""
     if column.dtype != object:
@@ -246,9 +239,8 @@ def plan_text(plan: CohortPlan) -> str:
     return "\n".join(lines)
 
 
-def shards_text(plan: CohortPlan, *, num_samples: int, num_committed: int) -> str:
+def shards_text(plan: CohortPlan, *, raw_bytes: int, num_committed: int) -> str:
     """Return how many shards and bytes the plan comes to, and what of it is there."""
-    raw_bytes = plan.num_rows * len(LEADS) * num_samples * 2
     return (
         f"{counted(plan.num_shards, 'shard')} of {plan.spec.output.rows_per_shard:,} rows, "
         f"{raw_bytes / 2**20:,.1f} MiB before compression; {num_committed:,} already committed"

@@ -79,7 +79,9 @@ def describe_plan(spec: CohortSpec) -> PlanDescription:
     """Return what making ``spec`` would take. Writes nothing; raises as ``generate_cohort``."""
     cohort = resolve_cohort(spec)
     num_done, num_shards = len(_done(cohort)), cohort.plan.num_shards
-    shards = shards_text(cohort.plan, num_samples=cohort.layout.num_samples, num_committed=num_done)
+    shards = shards_text(
+        cohort.plan, raw_bytes=cohort.layout.raw_bytes(cohort.plan.num_rows), num_committed=num_done
+    )
     return PlanDescription(f"{plan_text(cohort.plan)}\n{shards}", num_shards, num_shards - num_done)
 
 

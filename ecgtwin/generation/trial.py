@@ -14,7 +14,6 @@ from ecgtwin.generation.numerics import device_kind, settle_numerics
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort
 from ecgtwin.generation.worker import draw_to_store, manifest_columns
-from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.rates import Rate, StoredForm
 from ecgtwin.store.layout import SignalLayout
 from ecgtwin.store.writer import quantise
@@ -51,7 +50,7 @@ def stored_share(cohort: ResolvedCohort, trial: Trial) -> float | None:
     if not whole:
         return None
     chunks = Trial(trial.requests[:whole], trial.samples_mv[:whole])
-    return _stored_bytes(cohort, chunks) / _raw_bytes(cohort.layout, whole)
+    return _stored_bytes(cohort, chunks) / cohort.layout.raw_bytes(whole)
 
 
 def stored_form(layout: SignalLayout) -> StoredForm:
@@ -109,15 +108,11 @@ def measure_rate(twin: EcgTwin, cohort: ResolvedCohort) -> Rate:
         stored=stored_form(cohort.layout),
         ecgs_per_second=num_ecgs / seconds,
         bytes_per_ecg=stored_bytes / num_ecgs,
-        raw_bytes_per_ecg=_raw_bytes(cohort.layout, 1),
+        raw_bytes_per_ecg=cohort.layout.raw_bytes(1),
         num_ecgs=num_ecgs,
         measured_on=datetime.now(UTC).date().isoformat(),
         versions={name: version(name) for name in ("ecgtwin", "torch", "numpy", "zarr")},
     )
-
-
-def _raw_bytes(layout: SignalLayout, num_rows: int) -> int:
-    return num_rows * len(LEADS) * layout.num_samples * 2
 
 
 def _stored_bytes(cohort: ResolvedCohort, trial: Trial) -> int:

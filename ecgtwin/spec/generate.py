@@ -4,7 +4,7 @@ Tables come as arrays; who reads them is elsewhere. The same input gives the sam
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.spec.base import digest_of
-from ecgtwin.spec.condition import MAX_RATE_BPM, MIN_RATE_BPM, Statement
+from ecgtwin.spec.condition import MAX_RATE_BPM, MIN_RATE_BPM
 
 Floats = NDArray[np.float64]
 Report = tuple[tuple[str, str], ...]  # code and certainty of each statement, sorted
@@ -56,11 +56,6 @@ class MadeStrata:
 
     strata: list[dict[str, Any]]
     notes: list[str]
-
-
-def report_of(statements: Iterable[Statement]) -> Report:
-    """Return a report as a table holds it."""
-    return tuple(sorted((one.code, one.certainty) for one in statements))
 
 
 def codes_of(report: Report) -> frozenset[str]:

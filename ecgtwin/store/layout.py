@@ -168,7 +168,11 @@ class SignalLayout:
         """The most bytes that a shard's object can take."""
         # per chunk at most 16 bytes of Blosc header, a checksum and 16 bytes in the shard's index
         num_chunks = self.rows_per_shard // self.rows_per_chunk
-        return self.rows_per_shard * len(LEADS) * self.num_samples * 2 + num_chunks * 36 + 4
+        return self.raw_bytes(self.rows_per_shard) + num_chunks * 36 + 4
+
+    def raw_bytes(self, num_rows: int) -> int:
+        """Return the bytes of ``num_rows`` rows before compression."""
+        return num_rows * len(LEADS) * self.num_samples * 2  # int16
 
     def shards(self) -> list[Shard]:
         """Return the shards in row order; the last may be short."""

@@ -197,7 +197,7 @@ def test_many_classes_say_what_they_cost_and_too_many_are_refused() -> None:
 def test_the_plan_in_words() -> None:
     plan = make_plan(16, 32, 1, 128)
     assert plan_text(plan) == "512 ECGs = 16 patients x 32 conditions x 1 replicate"
-    assert shards_text(plan, num_samples=1024, num_committed=1) == (
+    assert shards_text(plan, raw_bytes=12 * 2**20, num_committed=1) == (
         "4 shards of 128 rows, 12.0 MiB before compression; 1 already committed"
     )
     text = plan_text(make_plan(2, 3, 2, constraints=["condition.heart_rate_bpm < 52"]))

@@ -20,12 +20,15 @@ from ecgtwin.spec.generate import (
     codes_of,
     mirror,
     rare,
-    report_of,
 )
 from ecgtwin.spec.states import StratumSpec
 
 SINUS, AF, LBBB, MI = "sinus rhythm", "atrial fibrillation", "left bundle branch block", "infarct"
 REPORTS = [(SINUS,), (AF,), (SINUS, LBBB), (AF, LBBB), (SINUS, MI), ()]
+
+
+def report_of(statements):
+    return tuple(sorted((one.code, one.certainty) for one in statements))
 
 
 def table_of(rows, seed=0):
