@@ -8,6 +8,7 @@ import atexit
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -45,6 +46,7 @@ from ecgtwin.training.optimizer_state import (
 from ecgtwin.training.state import Tensors, TrainingState
 
 LOOPBACK = ("127.", "localhost", "::1")
+_PUT_AWAY_S = 0.2
 
 
 class DeepSpeedEngine:
@@ -285,8 +287,18 @@ def _join_ranks() -> None:
     backend = "nccl" if os.environ["DS_ACCELERATOR"] == "cuda" else "gloo"
     if not distributed.is_initialized():
         _make_group(backend)
-        atexit.register(distributed.destroy_process_group)
+        atexit.register(_leave_ranks)
     comm.init_distributed(dist_backend=backend, verbose=False)
+
+
+def _leave_ranks() -> None:
+    """Leave the process group, and let gloo's threads put away what they hold.
+
+    They give tensors back to Python. A thread that does so while the interpreter ends is ended by
+    it, which aborts the whole process: "terminate called without an active exception".
+    """
+    distributed.destroy_process_group()
+    time.sleep(_PUT_AWAY_S)  # without the interpreter's lock, which they may wait for
 
 
 def _make_group(backend: str) -> None:
