@@ -139,7 +139,8 @@ def _summary(
     results = [outcome.result for outcome in outcomes if isinstance(outcome.result, ShardResult)]
     parts = {
         "sampling": sum(result.sampling_s for result in results),
-        "measuring": sum(result.measuring_s for result in results),
+        "decoding": sum(result.decoding_s for result in results),
+        "gates": sum(result.gating_s for result in results),
         "writing": sum(result.writing_s for result in results),
     }
     total = sum(parts.values())

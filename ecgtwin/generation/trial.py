@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.executors.protocol import one_torch_thread
+from ecgtwin.generation.draw import FIRST_ATTEMPT, draw_to_store
+from ecgtwin.generation.judge import judge_rows, manifest_columns
 from ecgtwin.generation.numerics import device_kind, settle_numerics
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort
-from ecgtwin.generation.worker import draw_to_store, manifest_columns
 from ecgtwin.spec.rates import Rate, StoredForm
 from ecgtwin.store.layout import SignalLayout
 from ecgtwin.store.writer import quantise
@@ -94,7 +95,8 @@ def measure_rate(twin: EcgTwin, cohort: ResolvedCohort) -> Rate:
     while num_batches < _MOST_BATCHES and time.perf_counter() - started < _ENOUGH_S:
         trial = _drawn(twin, cohort, requests)
         with one_torch_thread():
-            manifest_columns(cohort, trial.requests, trial.samples_mv)
+            judged = judge_rows(cohort, trial.requests, trial.samples_mv)
+            manifest_columns(cohort, trial.requests, judged, [FIRST_ATTEMPT] * len(judged))
         stored_bytes += _stored_bytes(cohort, trial)
         num_ecgs += len(trial.requests)
         num_batches += 1

@@ -1,69 +1,91 @@
 """GenerateShard: the rows of one shard drawn, measured and committed. Idempotent."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecgtwin.diffusion.noise_key import noise_key, standard_normal
 from ecgtwin.executors.protocol import one_torch_thread
-from ecgtwin.generation.gates import NOT_FINITE, failed_gates
+from ecgtwin.generation.draw import FIRST_ATTEMPT, Decoder, sample_rows
+from ecgtwin.generation.judge import Judged, judge_rows, ledger_line, manifest_columns
 from ecgtwin.generation.numerics import agree_on_numerics, fingerprint, settle_numerics
-from ecgtwin.generation.plan import CohortPlan, SampleRequest
+from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort, check_still_planned, load_cohort
+from ecgtwin.generation.stages import ShardClock, Stage, Stages
 from ecgtwin.generation.texts import load_twin
-from ecgtwin.signals.beats import Measurement
-from ecgtwin.signals.leads import limb_residual_mv
-from ecgtwin.signals.measurement import measure_all
-from ecgtwin.signals.preprocess import resample_rows
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.objects import is_s3, local_path
-from ecgtwin.store.reader import to_mv
-from ecgtwin.store.writer import quantise, write_shard
+from ecgtwin.store.writer import CommittedShard, write_shard
 from ecgtwin.twin.checkpoint import SHIPPED
 from ecgtwin.twin.twin import EcgTwin
-
-_FIRST_ATTEMPT = 0
-_MEASURED = ("rr_sd_ms", "qrs_ms", "pr_ms", "qt_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What one shard took, and how many of its rows were kept. Seconds are of wall time."""
+    """What one shard took, and how many of its rows were kept. Seconds are of wall time.
+
+    ``num_drawn`` counts every attempt. Seconds are those at work, not those of waiting for a stage.
+    """
 
     num_rows: int
     num_accepted: int
+    num_drawn: int
     object_bytes: int
     was_ours: bool
     sampling_s: float
-    measuring_s: float
+    decoding_s: float
+    gating_s: float
     writing_s: float
 
 
 class GenerateShard:
-    """Work: loads the twin and the plan on its first call in a process."""
+    """Work: loads the twin and the plan on its first call in a process.
 
-    def __init__(self, spec: CohortSpec, *, mixed_numerics: bool = False) -> None:
+    Calls from several threads, up to ``num_overlapping``, overlap their stages.
+    """
+
+    num_overlapping = Stages.num_overlapping
+
+    def __init__(
+        self,
+        spec: CohortSpec,
+        *,
+        mixed_numerics: bool = False,
+        on_stage_start: Callable[[Stage], None] | None = None,
+    ) -> None:
         self._spec = _with_absolute_paths(spec)
         self._mixed_numerics = mixed_numerics
-        self._loaded: tuple[EcgTwin, ResolvedCohort] | None = None
+        self._on_stage_start = on_stage_start
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._stages: Stages | None = None
+        self._loaded: tuple[EcgTwin, ResolvedCohort, Decoder] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_loaded": None}
+        mine = ("_spec", "_mixed_numerics", "_on_stage_start")
+        return {name: self.__dict__[name] for name in mine}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     def __call__(self, shard: Shard) -> ShardResult:
         """Draw, measure and commit ``shard``."""
-        with one_torch_thread():
+        with self._lock:
+            if self._stages is None:
+                self._stages = Stages(self._on_stage_start)
             if self._loaded is None:
-                self._loaded = self._load()
-            return generate_shard(*self._loaded, shard)
+                self._loaded = self._stages.run("sampling", self._load)
+        return _generate(*self._loaded, shard, ShardClock(self._stages))
 
-    def _load(self) -> tuple[EcgTwin, ResolvedCohort]:
+    def _load(self) -> tuple[EcgTwin, ResolvedCohort, Decoder]:
         """Return twin and plan; the cohort's numerics are agreed before anything is written."""
         settle_numerics()
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +94,7 @@ class GenerateShard:
         cohort = load_cohort(self._spec, checkpoint_digest=twin.digest)
         mine = fingerprint(twin.device, batch_rows=self._spec.batch_rows)
         agree_on_numerics(cohort.url, mine, mixed=self._mixed_numerics)
-        return twin, cohort
+        return twin, cohort, Decoder(twin)
 
 
 def _with_absolute_paths(spec: CohortSpec) -> CohortSpec:
@@ -94,143 +116,119 @@ def _absolute(url: str) -> str:
 def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> ShardResult:
     """Draw the rows of ``shard`` in the plan's batches; measure what will be stored; commit it.
 
-    ECGs are resampled where the cohort's rate is not the twin's.
+    ECGs are resampled where the cohort's rate is not the twin's. With ``accept: exact`` the rows
+    that are not accepted are drawn again, as their next attempt, together and in row order, until
+    their attempts are spent; the ledger has every reject.
     """
-    started = time.perf_counter()
-    requests = [cohort.plan.request_at(row) for row in range(shard.start, shard.stop)]
-    samples_mv = draw_to_store(twin, cohort, requests)
-    sampled = time.perf_counter()
-    columns = manifest_columns(cohort, requests, samples_mv)
-    measured = time.perf_counter()
-    check_still_planned(cohort)
-    written = write_shard(
-        cohort.url,
-        cohort.layout,
-        shard,
-        samples_mv,
-        columns,
-        schema="cohort",
-        plan_digest=cohort.plan.digest,
-    )
+    with one_torch_thread():
+        return _generate(twin, cohort, Decoder(twin), shard, ShardClock())
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of a shard as they stand after the attempts so far."""
+
+    requests: Sequence[SampleRequest]
+    samples_mv: NDArray[np.float32]
+    judged: list[Judged]
+    attempts: list[int]
+    rejects: list[Mapping[str, Any]] = field(default_factory=list)
+    num_drawn: int = 0
+
+    @classmethod
+    def of(cls, cohort: ResolvedCohort, shard: Shard) -> "_Rows":
+        requests = [cohort.plan.request_at(row) for row in range(shard.start, shard.stop)]
+        return cls(requests, np.empty(0, np.float32), [], [FIRST_ATTEMPT] * len(requests))
+
+    def waiting(self) -> list[int]:
+        """Return the places of the rows that no attempt was accepted of."""
+        if not self.judged:
+            return list(range(len(self.requests)))
+        return [place for place, one in enumerate(self.judged) if not one.is_accepted]
+
+    def take(
+        self,
+        places: Sequence[int],
+        attempt: int,
+        samples_mv: NDArray[np.float32],
+        judged: Sequence[Judged],
+    ) -> None:
+        """Put what was drawn as ``attempt`` in the place of what was there."""
+        if not self.judged:
+            self.samples_mv, self.judged = samples_mv, list(judged)
+        else:
+            self.samples_mv[list(places)] = samples_mv
+            for place, one in zip(places, judged, strict=True):
+                self.judged[place], self.attempts[place] = one, attempt
+        self.num_drawn += len(places)
+        self.rejects += [
+            ledger_line(self.requests[place].row, attempt, one)
+            for place, one in zip(places, judged, strict=True)
+            if not one.is_accepted
+        ]
+
+
+def _generate(
+    twin: EcgTwin, cohort: ResolvedCohort, decoder: Decoder, shard: Shard, clock: ShardClock
+) -> ShardResult:
+    gates = cohort.plan.spec.gates
+    rows = _Rows.of(cohort, shard)
+    for attempt in range(1 if gates is None else gates.attempts):
+        places = rows.waiting()
+        if not places:
+            break
+        samples_mv, judged = _draw_and_judge(
+            twin, cohort, decoder, [rows.requests[place] for place in places], attempt, clock
+        )
+        rows.take(places, attempt, samples_mv, judged)
+    written = clock.run("writing", lambda: _write(cohort, shard, rows, clock))
     return ShardResult(
-        num_rows=len(requests),
-        num_accepted=sum(columns["accepted"]),
+        num_rows=len(rows.requests),
+        num_accepted=sum(one.is_accepted for one in rows.judged),
+        num_drawn=rows.num_drawn,
         object_bytes=written.object_bytes,
         was_ours=written.was_ours,
-        sampling_s=sampled - started,
-        measuring_s=measured - sampled,
-        writing_s=time.perf_counter() - measured,
+        **{
+            f"{part}_s": clock.seconds[part]
+            for part in ("sampling", "decoding", "gating", "writing")
+        },
     )
 
 
-def draw_to_store(
-    twin: EcgTwin, cohort: ResolvedCohort, requests: Sequence[SampleRequest]
-) -> NDArray[np.float32]:
-    """Return (rows, 12, time) in mV at the rate that the cohort is stored at."""
-    return resample_rows(
-        draw_rows(twin, cohort.plan, cohort.base_vectors, requests),
-        from_hz=twin.sampling_rate_hz,
-        to_hz=cohort.layout.sampling_rate_hz,
-    )
-
-
-def draw_rows(
+def _draw_and_judge(
     twin: EcgTwin,
-    plan: CohortPlan,
-    base_vectors: NDArray[np.float32],
+    cohort: ResolvedCohort,
+    decoder: Decoder,
     requests: Sequence[SampleRequest],
-) -> NDArray[np.float32]:
-    """Return (rows, 12, time) in mV, drawn ``batch_rows`` at a time in row order.
+    attempt: int,
+    clock: ShardClock,
+) -> tuple[NDArray[np.float32], list[Judged]]:
+    def sample() -> list[torch.Tensor]:
+        with clock.counted("sampling"):
+            return sample_rows(twin, cohort.plan, cohort.base_vectors, requests, attempt=attempt)
 
-    The last batch is padded with its last request to the full number of rows: the low bits of a
-    network's output depend on how many rows it is given.
-    """
-    size = plan.spec.batch_rows
-    drawn = []
-    for start in range(0, len(requests), size):
-        batch = list(requests[start : start + size])
-        padded = batch + batch[-1:] * (size - len(batch))
-        drawn.append(_draw_batch(twin, plan, base_vectors, padded)[: len(batch)])
-    return np.concatenate(drawn)
+    latents = clock.run("sampling", sample)
 
+    def judge() -> tuple[NDArray[np.float32], list[Judged]]:
+        with clock.counted("decoding"):
+            samples_mv = decoder.decode_to_store(cohort, latents)
+        with clock.counted("gating"):
+            return samples_mv, judge_rows(cohort, requests, samples_mv)
 
-def key_of(spec: CohortSpec, request: SampleRequest) -> tuple[int, int]:
-    """Return what all noise of a sample follows from: what it is, and nothing of its cohort."""
-    return noise_key(
-        cohort_seed=spec.seed,
-        person=request.person,
-        condition_digest=None if spec.share_noise else request.condition_digest,
-        replicate=request.replicate,
-        attempt=_FIRST_ATTEMPT,
-    )
+    return clock.run("judging", judge)
 
 
-def _draw_batch(
-    twin: EcgTwin,
-    plan: CohortPlan,
-    base_vectors: NDArray[np.float32],
-    requests: Sequence[SampleRequest],
-) -> NDArray[np.float32]:
-    """Draw ``requests`` together. Step 0 of a sample's noise starts it, 1 + i is of step i."""
-    keys = [key_of(plan.spec, request) for request in requests]
-
-    def noise(step: int) -> NDArray[np.float32]:
-        return standard_normal(keys, twin.latent_shape, step=step).astype(np.float32)
-
-    return twin.draw(
-        base_vectors[[request.patient_index for request in requests]],
-        [request.condition for request in requests],
-        noise(0),
-        plan.spec.sampling or twin.spec.sampling,
-        noise_at=lambda index: noise(1 + index),
-    )
-
-
-def manifest_columns(
-    cohort: ResolvedCohort, requests: Sequence[SampleRequest], samples_mv: NDArray[np.float32]
-) -> dict[str, list[Any]]:
-    """Return the manifest's columns; what is measured is measured on the stored values."""
-    is_finite = [bool(np.isfinite(row_mv).all()) for row_mv in samples_mv]
-    layout = cohort.layout
-    steps, _ = quantise(samples_mv, step_mv=layout.step_mv)
-    stored_mv = to_mv(steps, step_mv=layout.step_mv)
-    measurements = [Measurement(num_beats=0)] * len(requests)
-    finite = np.flatnonzero(is_finite).tolist()
-    rates_hz = [layout.sampling_rate_hz] * len(finite)
-    for place, found in zip(finite, measure_all(list(stored_mv[finite]), rates_hz), strict=True):
-        measurements[place] = found
-    residuals_mv = limb_residual_mv(stored_mv).tolist()
-    gates, failures = cohort.plan.spec.gates, [[NOT_FINITE]] * len(requests)
-    for place in finite:
-        failures[place] = (
-            []
-            if gates is None
-            else failed_gates(
-                stored_mv[place],
-                measured=measurements[place],
-                limb_residual_mv=residuals_mv[place],
-                condition=requests[place].condition,
-                gates=gates,
-                sampling_rate_hz=layout.sampling_rate_hz,
-            )
+def _write(cohort: ResolvedCohort, shard: Shard, rows: _Rows, clock: ShardClock) -> CommittedShard:
+    gates = cohort.plan.spec.gates
+    with clock.counted("writing"):
+        check_still_planned(cohort)
+        return write_shard(
+            cohort.url,
+            cohort.layout,
+            shard,
+            rows.samples_mv,
+            manifest_columns(cohort, rows.requests, rows.judged, rows.attempts),
+            schema="cohort",
+            plan_digest=cohort.plan.digest,
+            ledger=rows.rejects if gates is not None and gates.accept == "exact" else None,
         )
-    conditions = [request.condition for request in requests]
-    patients = [cohort.plan.patients[request.patient_index] for request in requests]
-    return {
-        "person": [request.person for request in requests],
-        "patient_index": [request.patient_index for request in requests],
-        "condition_index": [request.condition_index for request in requests],
-        "replicate": [request.replicate for request in requests],
-        "attempt": [_FIRST_ATTEMPT] * len(requests),
-        "accepted": is_finite,
-        "gate_failures": failures,
-        "statements": [[line.code for line in one.statements] for one in conditions],
-        "certainties": [[line.certainty for line in one.statements] for one in conditions],
-        "heart_rate_bpm": [one.heart_rate_bpm for one in conditions],
-        "age_years": [one.age_years for one in conditions],
-        "sex": [one.sex for one in conditions],
-        "split": [patient.split for patient in patients],
-        "measured_heart_rate_bpm": [found.heart_rate_bpm for found in measurements],
-        **{name: [getattr(found, name) for found in measurements] for name in _MEASURED},
-        "limb_residual_mv": residuals_mv,
-    }

@@ -156,15 +156,21 @@ class EcgTwin(nn.Module):
         return self.vae.encode(torch.from_numpy(known).to(self.device))
 
     @torch.no_grad()
-    def samples_of(self, latents: Tensor, *, leads: LeadsOfNetwork) -> Samples:
+    def samples_of(
+        self,
+        latents: Tensor,
+        *,
+        leads: LeadsOfNetwork,
+        to_host: Callable[[Tensor], Tensor] = Tensor.cpu,
+    ) -> Samples:
         """Return twelve-lead ECGs (B, 12, time) in mV of ``latents`` (B, channel, frame).
 
         ``consistent`` derives III, aVR, aVL and aVF from I and II, so the limb-lead identities
         hold. ``as_generated`` leaves them as a twelve-lead network drew them; one of eight leads
         draws none of the four. The store of cohorts knows consistent leads only
-        (``store.writer.quantise``).
+        (``store.writer.quantise``). ``to_host`` copies a tensor from the device.
         """
-        decoded = self.vae.decode(latents).float().cpu().numpy()
+        decoded = to_host(self.vae.decode(latents).float()).numpy()
         twelve = twelve_leads(decoded, self.spec.vae.lead_order)
         if leads == "consistent":
             twelve = derive_limb_leads(independent_leads(twelve))
@@ -242,15 +248,26 @@ class EcgTwin(nn.Module):
         III, aVR, aVL and aVF are as ``sampling.leads`` says, see ``samples_of``. Raises
         SpecificationError where these networks cannot be sampled so.
         """
-        sampler = self.sampler(sampling)
-        predict = self.predictor(base_vectors, conditions, sampling)
-        latents = run(
-            sampler,
-            predict,
+        latents = self.draw_latents(base_vectors, conditions, noise, sampling, noise_at=noise_at)
+        return self.samples_of(latents, leads=sampling.leads)
+
+    @torch.no_grad()
+    def draw_latents(
+        self,
+        base_vectors: Samples,
+        conditions: Sequence[CardiacCondition],
+        noise: Samples,
+        sampling: SamplingSpec,
+        *,
+        noise_at: NoiseAt | None = None,
+    ) -> Tensor:
+        """Return the latents (B, channel, frame) of what ``draw`` returns, on the device."""
+        return run(
+            self.sampler(sampling),
+            self.predictor(base_vectors, conditions, sampling),
             self._on_device(noise),
             noise_at=None if noise_at is None else lambda index: self._on_device(noise_at(index)),
         )
-        return self.samples_of(latents, leads=sampling.leads)
 
     def base_vector(self, reference: EcgRecord, condition: CardiacCondition) -> Samples:
         """Return the base vector (width,) of a recording of at least the network's length.

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecgtwin.generation.draw import key_of
 from ecgtwin.generation.plan import CohortPlan, PatientRow, PatientTable, SampleRequest
-from ecgtwin.generation.worker import key_of
 from ecgtwin.spec.cohort import CohortSpec
 
 CONSTRAINTS = (

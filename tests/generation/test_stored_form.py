@@ -9,9 +9,9 @@ import pytest
 
 from ecgtwin.errors import CohortMismatchError, SpecificationError
 from ecgtwin.executors.local import LocalExecutor
+from ecgtwin.generation.draw import draw_rows
 from ecgtwin.generation.prepare import load_cohort, resolve_cohort, write_plan
 from ecgtwin.generation.run import describe_plan, generate_cohort
-from ecgtwin.generation.worker import draw_rows
 from ecgtwin.signals.beats import measure
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.signals.preprocess import resample

@@ -10,8 +10,9 @@ import pytest
 
 from ecgtwin.diffusion.noise_key import noise_key, standard_normal
 from ecgtwin.errors import CohortMismatchError, SpecificationError
+from ecgtwin.generation.draw import draw_rows
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
-from ecgtwin.generation.worker import GenerateShard, draw_rows, generate_shard
+from ecgtwin.generation.worker import GenerateShard, generate_shard
 from ecgtwin.signals.beats import measure
 from ecgtwin.store.reader import Cohort
 from ecgtwin.twin.twin import EcgTwin
