@@ -221,6 +221,12 @@ def _lines(
             f"on {arguments.devices:,} of them {_hours(found.wall_hours)}"
         )
         lines.append(f"  {_origin(rate)}")
+    gates = cohort.plan.spec.gates
+    if gates is not None and gates.attempts > 1:
+        lines.append(
+            f"  counted is one draw an ECG; accept: {gates.accept} draws up to {gates.attempts}, "
+            "and puts an object more for each shard with rejects"
+        )
     for what, cost in found.costs.items():
         amount = f"{cost:,.2f}" if cost >= 1 else f"{cost:.2g}"
         lines.append(f"  {what}: {amount} {prices.currency if prices else ''}")

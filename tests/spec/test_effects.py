@@ -58,7 +58,7 @@ CHANGES: dict[str, list[Any]] = {
     "seed": [2],
     "share_noise": [True],
     "batch_rows": [16],
-    "gates": [{}, {"rate_tolerance_bpm": 5}, {"quality": None}],
+    "gates": [{}, {"rate_tolerance_bpm": 5}, {"quality": None}, {"accept": "exact"}],
     "sampling": [None, {"num_steps": 5}],
     "run": [{"num_workers": 3, "max_tries": 3}, {}],
     "output.url": ["s3://bucket/out"],
