@@ -1,8 +1,11 @@
-"""LocalExecutor: the work is done in this process, one shard after the other."""
+"""LocalExecutor: the work is done in this process, as many shards at a time as it overlaps."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from threading import Event
 
-from ecgtwin.executors.protocol import Outcome, Work, try_once
+from ecgtwin.executors.protocol import Outcome, Work, num_overlapping, try_once
 from ecgtwin.spec.shard import Shard
 
 
@@ -13,11 +16,42 @@ class LocalExecutor:
         self._max_tries = max_tries
 
     def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
-        """Yield one outcome per shard, in the order given."""
-        for shard in shards:
-            tries = 1
+        """Yield one outcome per shard, in the order given.
+
+        Work that overlaps is called by as many threads as it says, each outcome yielded as it ends;
+        closing waits for the shards that are inside.
+        """
+        num_threads = num_overlapping(work)
+        if num_threads == 1:
+            for shard in shards:
+                yield self._outcome(work, shard, Event())
+            return
+        yield from self._overlapped(work, iter(shards), num_threads)
+
+    def _overlapped(
+        self, work: Work, shards: Iterator[Shard], num_threads: int
+    ) -> Generator[Outcome, None, None]:
+        leaving = Event()
+        pool = ThreadPoolExecutor(num_threads, thread_name_prefix="shard")
+        inside: set[Future[Outcome]] = set()
+        ended: set[Future[Outcome]] = set()
+        try:
+            while True:
+                for shard in islice(shards, num_threads - len(inside)):
+                    inside.add(pool.submit(self._outcome, work, shard, leaving))
+                for future in ended:
+                    yield future.result()
+                if not inside:
+                    return
+                ended, inside = wait(inside, return_when=FIRST_COMPLETED)
+        finally:
+            leaving.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _outcome(self, work: Work, shard: Shard, leaving: Event) -> Outcome:
+        tries = 1
+        tried = try_once(work, shard)
+        while tried.error is not None and tries < self._max_tries and not leaving.is_set():
+            tries += 1
             tried = try_once(work, shard)
-            while tried.error is not None and tries < self._max_tries:
-                tries += 1
-                tried = try_once(work, shard)
-            yield tried.outcome(shard, tries)
+        return tried.outcome(shard, tries)

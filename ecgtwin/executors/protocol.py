@@ -2,20 +2,23 @@
 
 import os
 import socket
-import sys
 import time
 import traceback
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from ecgtwin.errors import EcgTwinError
+from ecgtwin.executors.torch_threads import one_torch_thread as one_torch_thread
 from ecgtwin.spec.shard import Shard
 
 
 class Work(Protocol):
-    """Picklable and idempotent; loads what it needs on its first call in a process."""
+    """Picklable and idempotent; loads what it needs on its first call in a process.
+
+    Work that overlaps its own stages says in a class attribute ``num_overlapping: int`` how many
+    shards one worker may have inside it at a time: it is called by as many threads at once.
+    """
 
     def __call__(self, shard: Shard) -> object:
         """Do one shard; return a small picklable result."""
@@ -65,6 +68,17 @@ class Try:
         )
 
 
+def num_overlapping(work: Work) -> int:
+    """Return how many threads of a worker may be inside ``work`` at a time: 1 where it says none.
+
+    Raises ValueError where it says less than 1.
+    """
+    num = int(getattr(work, "num_overlapping", 1))
+    if num < 1:
+        raise ValueError(f"{type(work).__name__}.num_overlapping is {num}; it must be at least 1")
+    return num
+
+
 def try_once(work: Work, shard: Shard) -> Try:
     """Call ``work`` with one torch thread; return its result or its traceback."""
     started = time.perf_counter()
@@ -81,21 +95,3 @@ def try_once(work: Work, shard: Shard) -> Try:
 def worker_name() -> str:
     """Return ``host:process id`` of this process."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Give torch one thread inside the block: its sums depend on the number of threads.
-
-    Work that first imports torch inside the block sets its threads itself.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -15,7 +15,14 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from ecgtwin.errors import SpecificationError
-from ecgtwin.executors.protocol import Outcome, Try, Work, try_once, worker_name
+from ecgtwin.executors.protocol import (
+    Outcome,
+    Try,
+    Work,
+    num_overlapping,
+    try_once,
+    worker_name,
+)
 from ecgtwin.executors.ray_cluster import connected
 from ecgtwin.spec.shard import Shard
 
@@ -24,7 +31,6 @@ _log = logging.getLogger(__name__)
 # Linux answers on all of 127/8; ray replaces 127.0.0.1 by the machine's own address there.
 _LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 _OBJECT_STORE_BYTES = 100 * 1024**2  # results are small; shards go to the cohort, not through ray
-_IN_FLIGHT = 2  # one at work, one waiting, so that no actor waits for the driver
 _PATIENCE_S = 60.0  # without news, say which workers are missing
 _MAX_STARTS = 3
 _TOO_SLOW = "timed out during startup"
@@ -120,10 +126,16 @@ class _Pool:
     """The actors of one run."""
 
     def __init__(self, work: Work, num_workers: int, max_tries: int, num_gpus: float) -> None:
+        overlapping = num_overlapping(work)
         self._work = ray.put(work)
+        self._most_in_flight = overlapping + 1  # one waits, so that no actor waits for the driver
         self._max_tries = max_tries
         self._actor_class = ray.remote(_Worker).options(
-            num_cpus=1, num_gpus=num_gpus, max_restarts=0, runtime_env={"env_vars": _SINGLE_THREAD}
+            num_cpus=1,
+            num_gpus=num_gpus,
+            max_restarts=0,
+            max_concurrency=overlapping,
+            runtime_env={"env_vars": _SINGLE_THREAD},
         )
         self._failed_starts = 0
         self._slots = [self._started() for _ in range(num_workers)]
@@ -152,10 +164,12 @@ class _Pool:
         return _Slot(actor, actor.ready.remote())
 
     def _hand_out(self, waiting: deque[_Job]) -> None:
-        """Give each started worker up to two shards, the emptiest first."""
+        """Give each started worker as many shards as it may have, the emptiest first."""
         while waiting:
             free = [
-                slot for slot in self._slots if not slot.starting and len(slot.jobs) < _IN_FLIGHT
+                slot
+                for slot in self._slots
+                if not slot.starting and len(slot.jobs) < self._most_in_flight
             ]
             if not free:
                 return

@@ -7,7 +7,7 @@ import torch
 from ecgtwin.errors import CohortMismatchError
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.spec.shard import cut_shards
-from tests.executors.works import CountRows, FailOn, NumThreads
+from tests.executors.works import CountRows, FailOn, NumThreads, Overlapping
 
 SHARDS = cut_shards(23, 5)
 
@@ -17,9 +17,12 @@ def tries_of(folder: Path, index: int) -> int:
 
 
 class ExecutorContract:
-    """Subclasses give ``executor(max_tries)``."""
+    """Subclasses give ``executor(max_tries)`` and ``one_worker()``."""
 
     def executor(self, max_tries: int = 3) -> Executor:
+        raise AssertionError("a subclass gives the executor")
+
+    def one_worker(self) -> Executor:
         raise AssertionError("a subclass gives the executor")
 
     def by_index(self, outcomes: list[Outcome]) -> dict[int, Outcome]:
@@ -54,6 +57,10 @@ class ExecutorContract:
         assert isinstance(ends[0].mistake, CohortMismatchError)
         assert str(ends[0].mistake) == "this is not that cohort"
         assert ends[1].mistake is None
+
+    def test_a_worker_has_as_many_shards_inside_as_the_work_overlaps(self) -> None:
+        ends = self.by_index(list(self.one_worker().run(Overlapping(), SHARDS)))
+        assert {end.result for end in ends.values()} == {3}
 
     def test_the_work_has_one_torch_thread_and_the_caller_keeps_its_own(self) -> None:
         before = torch.get_num_threads()

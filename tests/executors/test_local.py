@@ -1,19 +1,61 @@
 """LocalExecutor obeys the laws of executors, in order."""
 
+import time
 from pathlib import Path
+
+import pytest
 
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Executor
+from ecgtwin.spec.shard import Shard
 from tests.executors.contract import SHARDS, ExecutorContract
-from tests.executors.works import CountRows
+from tests.executors.works import CountRows, FailOn, Overlapping
 
 
 class TestLocalExecutor(ExecutorContract):
     def executor(self, max_tries: int = 3) -> Executor:
         return LocalExecutor(max_tries=max_tries)
 
+    def one_worker(self) -> Executor:
+        return LocalExecutor()
+
     def test_work_is_done_as_it_is_asked_for_and_in_order(self, tmp_path: Path) -> None:
         outcomes = self.executor().run(CountRows(tmp_path), SHARDS)
         assert next(outcomes).shard == SHARDS[0]
         assert not (tmp_path / "1.log").exists()
         assert [outcome.shard for outcome in outcomes] == SHARDS[1:]
+
+    def test_closing_waits_for_the_shards_that_are_inside(self) -> None:
+        inside = Inside()
+        outcomes = LocalExecutor().run(inside, SHARDS)
+        next(outcomes)
+        outcomes.close()
+        assert len(inside.begun) < len(SHARDS)
+        assert sorted(inside.begun) == sorted(inside.ended)
+
+    def test_an_overlapping_shard_is_tried_again(self, tmp_path: Path) -> None:
+        work = FailOn(tmp_path, 2, 1)
+        object.__setattr__(work, "num_overlapping", 2)
+        ends = self.by_index(list(LocalExecutor().run(work, SHARDS)))
+        assert [ends[index].tries for index in range(5)] == [1, 1, 2, 1, 1]
+
+    def test_work_that_overlaps_nothing_at_all_is_refused(self) -> None:
+        work = Overlapping()
+        work.num_overlapping = 0
+        with pytest.raises(ValueError, match="num_overlapping is 0"):
+            list(LocalExecutor().run(work, SHARDS))
+
+
+class Inside:
+    """Says which shards began and ended."""
+
+    num_overlapping = 2
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+
+    def __call__(self, shard: Shard) -> None:
+        self.begun.append(shard.index)
+        time.sleep(0.1 * shard.index)
+        self.ended.append(shard.index)

@@ -20,6 +20,9 @@ class TestRayExecutor(ExecutorContract):
     def executor(self, max_tries: int = 3) -> Executor:
         return RayExecutor(2, max_tries=max_tries)
 
+    def one_worker(self) -> Executor:
+        return RayExecutor(1)
+
     def test_a_shard_that_kills_its_worker_is_given_up_and_charged_alone(
         self, tmp_path: Path
     ) -> None:

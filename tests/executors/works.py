@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,3 +92,27 @@ class MeetFirst:
                 raise TimeoutError(f"{self.num_workers} workers were not all given a shard")
             time.sleep(0.05)
         return self.work(shard)
+
+
+_changed = threading.Condition()
+_inside = 0
+_most_inside = 0
+
+
+class Overlapping:
+    """Keeps the first three threads until they are all inside; returns the most there ever were."""
+
+    num_overlapping = 3
+
+    def __call__(self, shard: Shard) -> int:
+        global _inside, _most_inside
+        with _changed:
+            _inside += 1
+            _most_inside = max(_most_inside, _inside)
+            _changed.notify_all()
+            if not _changed.wait_for(lambda: _most_inside >= self.num_overlapping, 120):
+                raise TimeoutError(f"only {_most_inside} shards were inside at a time")
+        time.sleep(0.05)  # a fourth would be seen
+        with _changed:
+            _inside -= 1
+            return _most_inside
