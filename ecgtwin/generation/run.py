@@ -18,10 +18,11 @@ from ecgtwin.errors import (
 )
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.generation.estimate import SHARDS_PER_RECORD
+from ecgtwin.generation.making import ShardResult
 from ecgtwin.generation.plan import plan_text, shards_text
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.texts import put_plan_texts
-from ecgtwin.generation.worker import GenerateShard, ShardResult
+from ecgtwin.generation.worker import GenerateShard
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.manifest import resumable_shards

@@ -49,7 +49,7 @@ def test_a_run_makes_every_row_and_says_so(inputs: Path, tmp_path: Path) -> None
     summary = generate_cohort(
         spec, executor=LocalExecutor(), on_outcome=lambda outcome: seen.append(outcome.shard.index)
     )
-    assert seen == [0, 1, 2]
+    assert sorted(seen) == [0, 1, 2]
     assert (summary.num_rows, summary.num_accepted, summary.is_complete) == (12, 12, True)
     assert sum(summary.shares.values()) == pytest.approx(1)
     assert "12 ECGs" in summary.line()
