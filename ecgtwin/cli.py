@@ -121,7 +121,7 @@ def _add_generate(commands: "Commands") -> None:
 
 def _generate(arguments: argparse.Namespace) -> int:
     from ecgtwin.generation.run import describe_plan, generate_cohort
-    from ecgtwin.progress import bar
+    from ecgtwin.progress import generation_display
     from ecgtwin.spec.cohort import CohortSpec
 
     if arguments.executor == "local" and (arguments.workers or arguments.address):
@@ -139,12 +139,12 @@ def _generate(arguments: argparse.Namespace) -> int:
     executor = _executor(arguments.executor, num_workers, max_tries=spec.run.max_tries)
     with (
         _connection(arguments.address),  # before the plan is written
-        bar("generate", description.num_left, "shard") as advance,
+        generation_display(description.num_ecgs_left) as show,
     ):
         summary = generate_cohort(
             spec,
             executor=executor,
-            on_outcome=lambda outcome: advance(1),
+            on_outcome=lambda outcome, speed: show(len(outcome.shard), speed.light()),
             mixed_numerics=arguments.mixed_numerics,
         )
     print(summary.line())

@@ -299,11 +299,11 @@ def _specify(settings: DemoSettings) -> CohortSpec:
 
 
 def _generate(spec: CohortSpec) -> None:
-    with bar("  generate", describe_plan(spec).num_left, "shard") as advance:
+    with bar("  generate", describe_plan(spec).num_ecgs_left, "ECG") as advance:
         summary = generate_cohort(
             spec,
             executor=RayExecutor(num_workers=NUM_ACTORS, max_tries=spec.run.max_tries),
-            on_outcome=lambda outcome: advance(1),
+            on_outcome=lambda outcome, _: advance(len(outcome.shard)),
         )
     _say(summary.line())
     for failure in summary.failures:

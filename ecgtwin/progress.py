@@ -10,6 +10,9 @@ from tqdm import tqdm
 from ecgtwin.spec.recipe import STAGES, Recipe
 
 Advance = Callable[[int], None]
+Tell = Callable[[int, str], None]
+
+_GENERATION = "{desc}: {percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {postfix}"
 Show = Callable[[dict[str, object]], None]
 
 
@@ -27,6 +30,29 @@ def bar(name: str, total: int, unit: str) -> Iterator[Advance]:
             shown.update(count)
 
         yield advance
+
+
+@contextmanager
+def generation_display(num_ecgs: int) -> Iterator[Tell]:
+    """Show a bar of ECGs while the block runs, with the time left.
+
+    Call the yielded function with how many more are done, and with what to say beside the bar.
+    """
+    with tqdm(
+        total=num_ecgs,
+        desc="generate",
+        unit="ECG",
+        file=sys.stderr,
+        mininterval=0.5,
+        delay=1e-6,
+        bar_format=_GENERATION,
+    ) as shown:
+
+        def tell(count: int, beside: str) -> None:
+            shown.set_postfix_str(beside, refresh=False)
+            shown.update(count)
+
+        yield tell
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from ecgtwin.errors import EcgTwinError
 from ecgtwin.executors.protocol import Outcome
 from ecgtwin.executors.ray_executor import RayExecutor
 from ecgtwin.generation.run import describe_plan, generate_cohort
+from ecgtwin.generation.speed import Speed
 from ecgtwin.spec.cohort import CohortSpec
 
 
@@ -41,9 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if summary.is_complete else 1
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome, speed: Speed) -> None:
     how = "committed" if outcome.error is None else f"failed after {outcome.tries} tries"
-    print(f"shard {outcome.shard.index} {how} by {outcome.worker} in {outcome.seconds:.1f} s")
+    print(
+        f"shard {outcome.shard.index} {how} by {outcome.worker} in {outcome.seconds:.1f} s; "
+        f"{speed.light()}",
+        flush=True,
+    )
     if outcome.error is not None:
         print(outcome.error, file=sys.stderr)
 

@@ -59,6 +59,8 @@ HOMES = {
         "executors/",
         "generation/numerics.py",
         "generation/worker.py",
+        "generation/draw.py",
+        "generation/stages.py",
         "demo.py",
     ),
 }  # fmt: skip

@@ -15,6 +15,8 @@ from ecgtwin.signals.preprocess import resample_rows
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.twin.twin import EcgTwin
 
+Latents = Sequence[Tensor]  # (row, channel, frame) of a batch each
+
 FIRST_ATTEMPT = 0
 
 
@@ -29,8 +31,8 @@ def sample_rows(
     requests: Sequence[SampleRequest],
     *,
     attempt: int = FIRST_ATTEMPT,
-) -> list[Tensor]:
-    """Return the latents of ``requests``, (row, channel, frame) of a batch each, in their order.
+) -> Latents:
+    """Return the latents of ``requests`` in their order.
 
     The last batch is padded with its last request to the full number of rows: the low bits of a
     network's output depend on how many rows it is given. On a GPU they are ready on return.
@@ -61,14 +63,12 @@ class Decoder:
             self._stream = torch.cuda.Stream(twin.device)  # type: ignore[no-untyped-call]
         self._pinned: Tensor | None = None
 
-    def decode(self, plan: CohortPlan, latents: Sequence[Tensor]) -> NDArray[np.float32]:
+    def decode(self, plan: CohortPlan, latents: Latents) -> NDArray[np.float32]:
         """Return (rows, 12, time) in mV at the twin's rate of latents in batches."""
         with torch.cuda.stream(self._stream):  # does nothing for None
             return np.concatenate([self._decoded(plan, batch) for batch in latents])
 
-    def decode_to_store(
-        self, cohort: ResolvedCohort, latents: Sequence[Tensor]
-    ) -> NDArray[np.float32]:
+    def decode_to_store(self, cohort: ResolvedCohort, latents: Latents) -> NDArray[np.float32]:
         """Return (rows, 12, time) in mV at the rate that the cohort is stored at."""
         return resample_rows(
             self.decode(cohort.plan, latents),

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ecgtwin.generation.draw import FIRST_ATTEMPT, Decoder, sample_rows
+from ecgtwin.generation.draw import FIRST_ATTEMPT, Decoder, Latents, sample_rows
 from ecgtwin.generation.judge import Judged, judge_rows, ledger_line, manifest_columns
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort, check_still_planned
@@ -68,7 +67,7 @@ class ShardMaking:
         self._num_drawn = 0
         self._loaded: Loaded
         self._requests: Sequence[SampleRequest]
-        self._latents: Sequence[Tensor] = ()
+        self._latents: Latents = ()
         self._samples_mv: NDArray[np.float32] = np.empty(0, np.float32)
         self._judged: list[Judged] = []
 

@@ -21,6 +21,7 @@ from ecgtwin.generation.estimate import SHARDS_PER_RECORD
 from ecgtwin.generation.making import ShardResult
 from ecgtwin.generation.plan import plan_text, shards_text
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
+from ecgtwin.generation.speed import Speed
 from ecgtwin.generation.texts import put_plan_texts
 from ecgtwin.generation.worker import GenerateShard
 from ecgtwin.spec.cohort import CohortSpec
@@ -28,29 +29,37 @@ from ecgtwin.store.commit import put_new
 from ecgtwin.store.manifest import resumable_shards
 from ecgtwin.store.objects import join
 
+SECONDS_PER_RECORD = 30.0  # no shard that ended longer ago is not yet told under runs/
+
 # What no other try and no other shard can mend: the whole run ends with it.
 _HOPELESS = (CheckpointError, CohortMismatchError, DamageError, SpecificationError)
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationSummary:
-    """What one run did. ``num_rows`` are those made in this run; the shares sum to 1."""
+    """What one run did; ``speed`` counts what was made in this run."""
 
     url: str
     plan_digest: str
     num_shards: int
     num_done_before: int
-    num_done: int
-    num_rows: int
-    num_accepted: int
-    seconds: float
-    shares: dict[str, float]
+    speed: Speed
     failures: tuple[Outcome, ...]
 
     @property
-    def ecgs_per_second(self) -> float:
-        """ECGs made per second of wall time, all workers together, their start included."""
-        return self.num_rows / self.seconds if self.seconds else 0.0
+    def num_rows(self) -> int:
+        """ECGs made in this run."""
+        return self.speed.num_ecgs
+
+    @property
+    def num_accepted(self) -> int:
+        """ECGs of this run that are accepted."""
+        return self.speed.num_accepted
+
+    @property
+    def num_done(self) -> int:
+        """Shards made in this run."""
+        return self.speed.num_shards
 
     @property
     def is_complete(self) -> bool:
@@ -59,10 +68,9 @@ class GenerationSummary:
 
     def line(self) -> str:
         """Return one line for a person."""
-        shares = "".join(f", {name} {share:.0%}" for name, share in self.shares.items())
+        light = self.speed.light()
         return (
-            f"{self.num_rows:,} ECGs in {self.seconds:.1f} s "
-            f"({self.ecgs_per_second:.1f} a second{shares}); "
+            f"{self.num_rows:,} ECGs in {self.speed.seconds:.1f} s{light and f' ({light})'}; "
             f"{self.num_done_before + self.num_done} of {self.num_shards} shards committed"
         )
 
@@ -74,35 +82,44 @@ class PlanDescription:
     text: str
     num_shards: int
     num_left: int
+    num_ecgs_left: int
 
 
 def describe_plan(spec: CohortSpec) -> PlanDescription:
     """Return what making ``spec`` would take. Writes nothing; raises as ``generate_cohort``."""
     cohort = resolve_cohort(spec)
-    num_done, num_shards = len(_done(cohort)), cohort.plan.num_shards
-    shards = shards_text(
-        cohort.plan, raw_bytes=cohort.layout.raw_bytes(cohort.plan.num_rows), num_committed=num_done
+    done, shards = _done(cohort), cohort.plan.shards()
+    text = shards_text(
+        cohort.plan,
+        raw_bytes=cohort.layout.raw_bytes(cohort.plan.num_rows),
+        num_committed=len(done),
     )
-    return PlanDescription(f"{plan_text(cohort.plan)}\n{shards}", num_shards, num_shards - num_done)
+    return PlanDescription(
+        text=f"{plan_text(cohort.plan)}\n{text}",
+        num_shards=len(shards),
+        num_left=len(shards) - len(done),
+        num_ecgs_left=cohort.plan.num_rows - sum(len(shards[index]) for index in done),
+    )
 
 
 def generate_cohort(
     spec: CohortSpec,
     *,
     executor: Executor,
-    on_outcome: Callable[[Outcome], None] | None = None,
+    on_outcome: Callable[[Outcome, Speed], None] | None = None,
     mixed_numerics: bool = False,
 ) -> GenerationSummary:
     """Make, or finish, the cohort that ``spec`` asks for; a finished one is left as it is.
 
     Raises CohortMismatchError, with nothing changed, where another cohort stands at the URL.
-    Shards that fail after their tries are in the summary; the rest is made.
+    Shards that fail after their tries are in the summary; the rest is made. ``on_outcome`` is told
+    how each shard ended, and the speed so far.
     """
     cohort = resolve_cohort(spec)
     done = _done(cohort)
     left = [shard for shard in cohort.plan.shards() if shard.index not in done]
     if not left:
-        return _summary(cohort, len(done), [], 0.0)
+        return _summary(cohort, len(done), Speed(), [])
     cohort = write_plan(cohort)
     put_plan_texts(
         cohort.url,
@@ -111,22 +128,26 @@ def generate_cohort(
         corpus_url=spec.corpus,
     )
     started = time.perf_counter()
-    outcomes: list[Outcome] = []
+    failures: list[Outcome] = []
+    speed = Speed()
     record = _RunRecord(cohort)
     try:
         work = GenerateShard(cohort.plan.spec, mixed_numerics=mixed_numerics)
         # Closed here, not when somebody lets go of the error: workers must not outlive the run.
         with closing(executor.run(work, left)) as made:
             for outcome in made:
-                outcomes.append(outcome)
+                speed.add(outcome, seconds=time.perf_counter() - started)
                 record.add(outcome)
+                if outcome.error is not None:
+                    failures.append(outcome)
                 if isinstance(outcome.mistake, _HOPELESS):
                     raise outcome.mistake
                 if on_outcome is not None:
-                    on_outcome(outcome)
+                    on_outcome(outcome, speed)
     finally:
         record.flush()
-    return _summary(cohort, len(done), outcomes, time.perf_counter() - started)
+    speed.seconds = time.perf_counter() - started
+    return _summary(cohort, len(done), speed, failures)
 
 
 def _done(cohort: ResolvedCohort) -> set[int]:
@@ -135,27 +156,15 @@ def _done(cohort: ResolvedCohort) -> set[int]:
 
 
 def _summary(
-    cohort: ResolvedCohort, num_done_before: int, outcomes: Sequence[Outcome], seconds: float
+    cohort: ResolvedCohort, num_done_before: int, speed: Speed, failures: Sequence[Outcome]
 ) -> GenerationSummary:
-    results = [outcome.result for outcome in outcomes if isinstance(outcome.result, ShardResult)]
-    parts = {
-        "sampling": sum(result.sampling_s for result in results),
-        "decoding": sum(result.decoding_s for result in results),
-        "gates": sum(result.gating_s for result in results),
-        "writing": sum(result.writing_s for result in results),
-    }
-    total = sum(parts.values())
     return GenerationSummary(
         url=cohort.url,
         plan_digest=cohort.plan.digest,
         num_shards=cohort.plan.num_shards,
         num_done_before=num_done_before,
-        num_done=len(results),
-        num_rows=sum(result.num_rows for result in results),
-        num_accepted=sum(result.num_accepted for result in results),
-        seconds=seconds,
-        shares={name: part / total for name, part in parts.items()} if total else {},
-        failures=tuple(outcome for outcome in outcomes if outcome.error is not None),
+        speed=speed,
+        failures=tuple(failures),
     )
 
 
@@ -168,6 +177,7 @@ class _RunRecord:
         self._plan_digest = cohort.plan.digest
         self._lines: list[str] = []
         self._num_objects = 0
+        self._flushed_at = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
         result = asdict(outcome.result) if isinstance(outcome.result, ShardResult) else None
@@ -183,7 +193,8 @@ class _RunRecord:
             "error": outcome.error,
         }
         self._lines.append(json.dumps(line, sort_keys=True) + "\n")
-        if len(self._lines) >= SHARDS_PER_RECORD:
+        is_old = time.monotonic() - self._flushed_at > SECONDS_PER_RECORD
+        if is_old or len(self._lines) >= SHARDS_PER_RECORD:
             self.flush()
 
     def flush(self) -> None:
@@ -195,3 +206,4 @@ class _RunRecord:
             put_new(name, "".join(self._lines).encode())
         self._lines = []
         self._num_objects += 1
+        self._flushed_at = time.monotonic()

@@ -13,6 +13,7 @@ from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Outcome, Work
 from ecgtwin.executors.ray_executor import RayExecutor
 from ecgtwin.generation.run import describe_plan, generate_cohort
+from ecgtwin.generation.speed import Speed
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.reader import Cohort
 from ecgtwin.store.verify import verify
@@ -47,11 +48,11 @@ def test_a_run_makes_every_row_and_says_so(inputs: Path, tmp_path: Path) -> None
     assert (description.num_shards, description.num_left) == (3, 3)
     assert not (tmp_path / "cohort").exists()
     summary = generate_cohort(
-        spec, executor=LocalExecutor(), on_outcome=lambda outcome: seen.append(outcome.shard.index)
+        spec, executor=LocalExecutor(), on_outcome=lambda one, _: seen.append(one.shard.index)
     )
     assert sorted(seen) == [0, 1, 2]
     assert (summary.num_rows, summary.num_accepted, summary.is_complete) == (12, 12, True)
-    assert sum(summary.shares.values()) == pytest.approx(1)
+    assert sum(summary.speed.shares().values()) == pytest.approx(1)
     assert "12 ECGs" in summary.line()
     assert "3 of 3 shards" in summary.line()
     assert verify(spec.output.url) == []
@@ -134,7 +135,7 @@ def test_the_executor_is_closed_when_a_run_ends_early(inputs: Path, tmp_path: Pa
             finally:
                 ended.append("closed")
 
-    def stop(outcome: Outcome) -> None:
+    def stop(outcome: Outcome, speed: Speed) -> None:
         raise KeyboardInterrupt
 
     spec = make_spec(inputs, tmp_path / "cohort")
@@ -165,7 +166,7 @@ def test_one_worker_makes_the_same_cohort_as_two_ray_workers(inputs: Path, tmp_p
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     summary = generate_cohort(
-        two, executor=TwoMeeting(meeting), on_outcome=lambda outcome: workers.add(outcome.worker)
+        two, executor=TwoMeeting(meeting), on_outcome=lambda one, _: workers.add(one.worker)
     )
     assert summary.is_complete
     assert len(workers) == 2
