@@ -1,4 +1,4 @@
-"""The speed of light of a run: ECGs a second against what its devices can draw."""
+"""The speed of light of a run: ECGs a second against what its devices can sample."""
 
 from dataclasses import dataclass, field
 
@@ -48,13 +48,13 @@ class Speed:
 
     @property
     def ceiling_per_worker(self) -> float | None:
-        """ECGs drawn per second of sampling and decoding alone by one worker; None: not yet."""
-        drawing_s = self.parts.get("sampling", 0.0) + self.parts.get("decoding", 0.0)
-        return self.num_drawn / drawing_s if drawing_s else None
+        """ECGs drawn per second of sampling by one worker that does nothing else; None: not yet."""
+        sampling_s = self.parts.get("sampling", 0.0)
+        return self.num_drawn / sampling_s if sampling_s else None
 
     @property
     def share_of_ceiling(self) -> float | None:
-        """ECGs drawn per second, as a share of what all workers seen can draw at their best."""
+        """ECGs drawn per second, as a share of that: how much of the time workers sampled."""
         ceiling = self.ceiling_per_worker
         if ceiling is None or not self.seconds:
             return None
@@ -75,6 +75,6 @@ class Speed:
         again = self.num_drawn / self.num_ecgs
         redrawn = f", {again:.2f} draws an ECG" if again > 1 else ""
         return (
-            f"{self.ecgs_per_second:.3g} ECG/s{redrawn}; drawing alone {workers}{ceiling:.3g}: "
+            f"{self.ecgs_per_second:.3g} ECG/s{redrawn}; sampling alone {workers}{ceiling:.3g}: "
             f"{share:.0%} of light{parts}"
         )
