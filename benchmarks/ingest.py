@@ -165,7 +165,8 @@ def rates(ptbxl: Path, folder: Path, sizes: Sizes) -> Result:
 
 def workers(ptbxl: Path, folder: Path, sizes: Sizes) -> Result:
     """Compare two Ray workers with one, from the end of their first shards to the end of all."""
-    from ecgtwin.executors.ray_executor import RayExecutor, local_cluster
+    from ecgtwin.executors.ray_cluster import local_cluster
+    from ecgtwin.executors.ray_executor import RayExecutor
 
     write_archive(ptbxl, folder / "archive", num_records=sizes.workers, rate_hz=500)
     settings = IngestSpec(measure=False, rows_per_shard=128)

@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Two CPUs; RayExecutor uses the cluster that the process is connected to."""
-    from ecgtwin.executors.ray_executor import local_cluster
+    from ecgtwin.executors.ray_cluster import local_cluster
 
     with local_cluster(2):
         yield

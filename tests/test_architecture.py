@@ -30,7 +30,7 @@ FLOORS = [
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "deepspeed": ("training/deepspeed_engine.py",),
-    "ray": ("executors/ray_executor.py", "executors/ray_cluster.py"),
+    "ray": ("executors/ray_",),
     "wfdb": ("sources/wfdb_records.py",),
     "zarr": ("store/",),
     "numcodecs": ("store/",),
