@@ -29,19 +29,23 @@ _log = logging.getLogger(__name__)
 
 MOST_LOSSES = 100  # deaths of nodes, and silences, that a shard survives uncharged
 _TICK_S = 1.0
-_LOOK_S = 5.0  # between looks at what the cluster has
-_PATIENCE_S = 60.0  # without news, say what is missing; with a silent worker, call it dead
-_VERDICT_S = 2.0  # a node's death is known a moment after that of its workers
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """How a pool runs. ``num_workers`` None: as many as the cluster holds, as it changes."""
+    """How a pool runs. ``num_workers`` None: what the cluster holds, each ``look_s``.
+
+    Without news for ``patience_s`` it says what is missing, and a silent worker is called dead.
+    ``verdict_s``: a node's death is known a moment after that of its workers.
+    """
 
     num_workers: int | None
     max_tries: int
     overlapping: int = 1
     is_stopping: Callable[[], bool] = lambda: False
+    look_s: float = 5.0
+    patience_s: float = 60.0
+    verdict_s: float = 2.0
 
 
 @dataclass(slots=True)
@@ -94,7 +98,7 @@ class Pool:
                 yield from self._settle(event)
             yield from self._judge()
             now = time.monotonic()
-            if events or now - heard_at > _PATIENCE_S:
+            if events or now - heard_at > self._settings.patience_s:
                 self._report_missing(is_quiet=not events)
                 heard_at = now
 
@@ -109,13 +113,11 @@ class Pool:
             return bool(self._owners)
         return bool(self._owners or self._suspects or self._suspicions or self._line.count(1))
 
-    # Workers.
-
     def _keep_workers(self) -> None:
         """Start what is missing; end starts that nobody waits for."""
         now = time.monotonic()
         if now >= self._look_at:
-            self._look_at = now + _LOOK_S
+            self._look_at = now + self._settings.look_s
             fixed = self._settings.num_workers
             self._wanted = fixed or max(1, self._transport.capacity())
             self._end_surplus(self.num_alive - self._wanted)
@@ -172,8 +174,6 @@ class Pool:
                 self._transport.missing(),
             )
 
-    # Handing out.
-
     def _hand_out(self) -> None:
         self._hand_out_suspects()
         while (worker := self._roster.emptiest()) is not None:
@@ -203,8 +203,6 @@ class Pool:
         self._owners[ticket] = worker
         self._roster.place(worker)
 
-    # Events.
-
     def _settle(self, event: Event) -> Iterator[Outcome]:
         if isinstance(event, Ready):
             if (worker := self._workers.get(event.worker)) is not None:
@@ -226,6 +224,7 @@ class Pool:
                 yield from self._end_try(job, event.tried)
         elif isinstance(event, Silent):
             worker.unanswered.add(ticket)
+            worker.silent.add(ticket)
             if worker.silent_since is None and worker.death is None:
                 worker.silent_since = time.monotonic()
                 worker.is_ready = False
@@ -239,6 +238,7 @@ class Pool:
     def _take_back(self, worker: Worker, ticket: int) -> Job:
         del self._owners[ticket]
         worker.unanswered.discard(ticket)
+        worker.silent.discard(ticket)
         return worker.jobs.pop(ticket)
 
     def _settle_worker(self, worker: Worker) -> None:
@@ -253,7 +253,7 @@ class Pool:
     def _welcome(self, worker: Worker, node: str) -> Iterator[Outcome]:
         worker.node, worker.is_ready, worker.silent_since = node, worker.death is None, None
         self._failed_starts = 0
-        for ticket in [ticket for ticket in worker.jobs if ticket in worker.unanswered]:
+        for ticket in list(worker.silent):
             yield from self._lose(
                 self._take_back(worker, ticket), "its worker could not be reached"
             )
@@ -262,7 +262,7 @@ class Pool:
     def _miss(self, worker: Worker, event: NotReady) -> None:
         if worker.has_started:
             since = worker.silent_since or time.monotonic()
-            if event.may_answer and time.monotonic() - since <= _PATIENCE_S:
+            if event.may_answer and time.monotonic() - since <= self._settings.patience_s:
                 self._transport.ask(worker.number)
                 return
             if event.may_answer:
@@ -276,8 +276,6 @@ class Pool:
         _log.warning("a worker did not start and is replaced: %s", _first_line(event.reason))
         self._retire(worker)
 
-    # Deaths.
-
     def _note_death(self, worker: Worker, reason: str, *, blameless: bool) -> None:
         if worker.death is None:
             _log.warning("a worker died and is replaced: %s", _first_line(reason))
@@ -287,13 +285,14 @@ class Pool:
         worker.is_blameless |= blameless
 
     def _bury(self, worker: Worker) -> None:
-        """Give back what waited in a dead worker; suspect what was inside."""
-        jobs = [self._take_back(worker, ticket) for ticket in list(worker.jobs)]
-        for job in reversed(jobs[self._settings.overlapping :]):
-            self._return(job)
-        if inside := jobs[: self._settings.overlapping]:
-            until = time.monotonic() + _VERDICT_S
-            self._suspicions.append(_Suspicion(worker, inside, until))
+        """Suspect what was or may have been inside a dead worker; give back what waited in it."""
+        suspected = worker.perhaps_inside(self._settings.overlapping)
+        waited = [ticket for ticket in worker.jobs if ticket not in suspected]
+        for ticket in reversed(waited):
+            self._return(self._take_back(worker, ticket))
+        if jobs := [self._take_back(worker, ticket) for ticket in suspected]:
+            until = time.monotonic() + self._settings.verdict_s
+            self._suspicions.append(_Suspicion(worker, jobs, until))
         self._retire(worker)
 
     def _judge(self) -> Iterator[Outcome]:

@@ -20,7 +20,8 @@ class Job:
 class Worker:
     """One worker and what it was given, in that order, by ticket.
 
-    ``unanswered`` are tickets for which no answer will come. ``death`` says why it died.
+    ``unanswered`` are tickets for which no answer will come, ``silent`` those of them of which it
+    is not known whether they were done. ``death`` says why it died.
     """
 
     number: int
@@ -30,6 +31,7 @@ class Worker:
     is_reserved: bool = False
     jobs: dict[int, Job] = field(default_factory=dict)
     unanswered: set[int] = field(default_factory=set)
+    silent: set[int] = field(default_factory=set)
     silent_since: float | None = None
     death: str | None = None
     is_blameless: bool = False
@@ -44,6 +46,11 @@ class Worker:
     def may_take(self) -> bool:
         """Say whether it may be given any shard."""
         return self.is_ready and not (self.is_leaving or self.is_reserved)
+
+    def perhaps_inside(self, overlapping: int) -> list[int]:
+        """Return the tickets that can have been at work at the end of a worker: it keeps order."""
+        known = [ticket for ticket in self.jobs if ticket not in self.silent]
+        return [*self.silent, *known[:overlapping]]
 
 
 class Line:
