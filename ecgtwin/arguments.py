@@ -1,7 +1,7 @@
 """What the command line takes: numbers that make sense, and mistakes told in one line."""
 
 import argparse
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 DESCRIPTION = """\
 Personal ECG digital twins: the same person's ECG in another cardiac state.
@@ -28,11 +28,33 @@ def positive_count(text: str) -> int:
     return int(text)
 
 
+def count_or_all(text: str) -> int | Literal["all"]:
+    """Return a whole number of at least 1, or ``all``."""
+    if text == "all":
+        return "all"
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, needs a whole number of at least 1, or all"
+        )
+    return int(text)
+
+
 def natural_seed(text: str) -> int:
     """Return a whole number of at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"found {text!r}, needs a whole number of at least 0")
     return int(text)
+
+
+def natural_seconds(text: str) -> float:
+    """Return a number of at least 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text!r}, needs a number of at least 0")
+    return found
 
 
 def positive_minutes(text: str) -> float:

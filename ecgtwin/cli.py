@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgtwin.arguments import DESCRIPTION, Parser, positive_count, positive_minutes
+from ecgtwin.arguments import DESCRIPTION, Parser, count_or_all, positive_minutes
 from ecgtwin.commands.corpus import add_corpus
 from ecgtwin.commands.edit import add_edit
 from ecgtwin.commands.import_weights import add_import_weights
@@ -16,16 +16,22 @@ from ecgtwin.commands.plan import add_plan
 from ecgtwin.commands.spec import add_spec
 from ecgtwin.commands.train import add_train
 from ecgtwin.commands.training_options import add_job_options, add_ray_options
+from ecgtwin.commands.workers import add_preempt_options, grace_of, stopping
 from ecgtwin.errors import EcgTwinError, SpecificationError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]
 
     from ecgtwin.executors.protocol import Executor
+    from ecgtwin.executors.stopping import Stopping
+    from ecgtwin.spec.cohort import RunSpec
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, 1 (something was left undone), 2 (a mistake) or 130 (Ctrl-C)."""
+    """Run one command; return 0, 1 (something was left undone), 2 (a mistake) or 130 (Ctrl-C).
+
+    What ``generate`` was stopped in by SIGTERM ends with 143.
+    """
     parser = _parser()
     words = sys.argv[1:] if argv is None else argv
     if not words:
@@ -89,14 +95,20 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _executor(kind: str, num_workers: int, *, max_tries: int = 3) -> "Executor":
-    if kind == "local":
+def _executor(arguments: argparse.Namespace, run: "RunSpec", stop: "Stopping") -> "Executor":
+    if arguments.executor == "local":
         from ecgtwin.executors.local import LocalExecutor
 
-        return LocalExecutor(max_tries=max_tries)
+        return LocalExecutor(max_tries=run.max_tries, is_stopping=stop.is_requested)
     from ecgtwin.executors.ray_executor import RayExecutor
 
-    return RayExecutor(num_workers=num_workers, max_tries=max_tries)
+    num_workers = arguments.workers or run.num_workers
+    return RayExecutor(
+        None if num_workers == "all" else num_workers,
+        max_tries=run.max_tries,
+        is_stopping=stop.is_requested,
+        grace_s=grace_of(arguments, run),
+    )
 
 
 def _report_failures(errors: Sequence[str | None]) -> int:
@@ -111,15 +123,20 @@ def _add_generate(commands: "Commands") -> None:
     generate.add_argument("spec", help="a cohort specification (YAML)")
     generate.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     generate.add_argument(
-        "--workers", type=positive_count, help="actors (default: run.num_workers)"
+        "--workers",
+        type=count_or_all,
+        help="actors, or all: as many as the cluster has room for, as it changes "
+        "(default: run.num_workers)",
     )
     generate.add_argument("--executor", choices=("ray", "local"), default="ray")
     generate.add_argument("--address", help="a running Ray cluster (default: start one here)")
     generate.add_argument("--mixed-numerics", action="store_true", help="allow unlike devices")
+    add_preempt_options(generate)
     generate.set_defaults(run=_generate)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
+    from ecgtwin.executors.stopping import Stopped, leave
     from ecgtwin.generation.run import describe_plan, generate_cohort
     from ecgtwin.progress import generation_display
     from ecgtwin.spec.cohort import CohortSpec
@@ -135,19 +152,23 @@ def _generate(arguments: argparse.Namespace) -> int:
     print(description.text)
     if arguments.dry_run:
         return 0
-    num_workers = arguments.workers or spec.run.num_workers
-    executor = _executor(arguments.executor, num_workers, max_tries=spec.run.max_tries)
-    with (
-        _connection(arguments.address),  # before the plan is written
-        generation_display(description.num_ecgs_left) as show,
-    ):
-        summary = generate_cohort(
-            spec,
-            executor=executor,
-            on_outcome=lambda outcome, speed: show(len(outcome.shard), speed.light()),
-            mixed_numerics=arguments.mixed_numerics,
-        )
+    try:
+        with (
+            stopping(arguments, spec.run) as stop,
+            _connection(arguments.address),  # before the plan is written
+            generation_display(description.num_ecgs_left) as show,
+        ):
+            summary = generate_cohort(
+                spec,
+                executor=_executor(arguments, spec.run, stop),
+                on_outcome=lambda outcome, speed: show(len(outcome.shard), speed.light()),
+                mixed_numerics=arguments.mixed_numerics,
+            )
+    except Stopped:
+        leave()
     print(summary.line())
+    if stop.is_requested() and not summary.is_complete:
+        leave()
     return _report_failures([outcome.error for outcome in summary.failures])
 
 

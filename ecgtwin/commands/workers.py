@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from ecgtwin.arguments import Parser, positive_count
+from ecgtwin.arguments import Parser, natural_seconds, positive_count
 
 if TYPE_CHECKING:
     from ecgtwin.executors.protocol import Executor, Outcome
+    from ecgtwin.executors.stopping import Stopping
+    from ecgtwin.spec.cohort import RunSpec
 
 
 def add_worker_options(parser: Parser) -> None:
@@ -41,6 +43,32 @@ def executor_of(arguments: argparse.Namespace) -> "Executor":
     from ecgtwin.executors.ray_executor import RayExecutor
 
     return RayExecutor(num_workers=arguments.workers or num_cpus())
+
+
+def add_preempt_options(parser: argparse.ArgumentParser) -> None:
+    """Add what to do on SIGTERM; where an option is not given, the specification's run says it."""
+    parser.add_argument(
+        "--on-preempt",
+        choices=("finish", "abandon"),
+        help="on SIGTERM: wait for the shards in flight, or not (default: run.on_preempt)",
+    )
+    parser.add_argument(
+        "--grace-s", type=natural_seconds, help="seconds to wait for them (default: run.grace_s)"
+    )
+
+
+def grace_of(arguments: argparse.Namespace, run: "RunSpec") -> float:
+    """Return the seconds that shards in flight have after SIGTERM."""
+    return run.grace_s if arguments.grace_s is None else float(arguments.grace_s)
+
+
+def stopping(arguments: argparse.Namespace, run: "RunSpec") -> AbstractContextManager["Stopping"]:
+    """Return the context in which SIGTERM is taken as the options or the specification say."""
+    from ecgtwin.executors.stopping import stopping_on_sigterm
+
+    return stopping_on_sigterm(
+        arguments.on_preempt or run.on_preempt, grace_s=grace_of(arguments, run)
+    )
 
 
 def report_failures(failures: Iterable["Outcome"]) -> int:

@@ -1,8 +1,8 @@
 """LocalExecutor: the work is done in this process, as many shards at a time as it overlaps."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from itertools import islice, takewhile
 from threading import Event
 
 from ecgtwin.executors.protocol import Outcome, Work, num_overlapping, try_once
@@ -10,23 +10,29 @@ from ecgtwin.spec.shard import Shard
 
 
 class LocalExecutor:
-    """Runs work here; a failing shard is tried again at once, ``max_tries`` times in all."""
+    """Runs work here; a failing shard is tried again at once, ``max_tries`` times in all.
 
-    def __init__(self, *, max_tries: int = 3) -> None:
+    When ``is_stopping`` says so, no shard is begun any more, and the run ends with those inside.
+    """
+
+    def __init__(
+        self, *, max_tries: int = 3, is_stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         self._max_tries = max_tries
+        self._is_stopping = is_stopping
 
     def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
         """Yield one outcome per shard, in the order given.
 
         Work that overlaps is called by as many threads as it says, each outcome yielded as it ends;
-        closing waits for the shards that are inside.
+        closing waits for the shards that are inside, but not in a process that is stopping.
         """
         num_threads = num_overlapping(work)
         if num_threads == 1:
-            for shard in shards:
+            for shard in self._until_stopped(shards):
                 yield self._outcome(work, shard, Event())
             return
-        yield from self._overlapped(work, iter(shards), num_threads)
+        yield from self._overlapped(work, self._until_stopped(shards), num_threads)
 
     def _overlapped(
         self, work: Work, shards: Iterator[Shard], num_threads: int
@@ -46,7 +52,10 @@ class LocalExecutor:
                 ended, inside = wait(inside, return_when=FIRST_COMPLETED)
         finally:
             leaving.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=not self._is_stopping(), cancel_futures=True)
+
+    def _until_stopped(self, shards: Iterable[Shard]) -> Iterator[Shard]:
+        return takewhile(lambda _: not self._is_stopping(), shards)
 
     def _outcome(self, work: Work, shard: Shard, leaving: Event) -> Outcome:
         tries = 1

@@ -65,6 +65,9 @@ class RunSpec(Spec):
 
     num_workers: int = Field(default=2, ge=1)
     max_tries: int = Field(default=3, ge=1)
+    # On SIGTERM: wait for the shards in flight up to grace_s, or abandon them at once.
+    on_preempt: Literal["finish", "abandon"] = "finish"
+    grace_s: float = Field(default=25.0, ge=0, allow_inf_nan=False)
 
 
 class CohortSpec(Spec):

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import ray
+
 from ecgtwin.errors import CohortMismatchError
 from ecgtwin.executors.protocol import Work
 from ecgtwin.spec.shard import Shard
@@ -116,3 +118,18 @@ class Overlapping:
         with _changed:
             _inside -= 1
             return _most_inside
+
+
+@dataclass(frozen=True)
+class Lingering:
+    """Takes its time; each try leaves two files, of its begin and its end. Returns its node."""
+
+    folder: Path
+    seconds: float
+
+    def __call__(self, shard: Shard) -> str:
+        name = f"{shard.index}.{os.getpid()}.{time.time_ns()}"
+        (self.folder / f"{name}.begun").touch()
+        time.sleep(self.seconds)
+        (self.folder / f"{name}.ended").touch()
+        return ray.get_runtime_context().get_node_id()
