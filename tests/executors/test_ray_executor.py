@@ -2,8 +2,10 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import ray
@@ -11,7 +13,7 @@ import ray
 from ecgtwin.executors.protocol import Executor
 from ecgtwin.executors.ray_executor import RayExecutor
 from tests.executors.contract import SHARDS, ExecutorContract, tries_of
-from tests.executors.works import CountRows, FailOn, Slow, Unsendable
+from tests.executors.works import CountRows, FailOn, KillBeside, Lingering, Slow, Unsendable
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -55,3 +57,41 @@ class TestRayExecutor(ExecutorContract):
             next(outcomes)
             outcomes.close()  # type: ignore[attr-defined]
         assert ray.is_initialized()
+
+    def test_a_worker_told_to_stop_ends_what_is_inside_and_is_replaced(
+        self, tmp_path: Path
+    ) -> None:
+        outcomes = RayExecutor(2, max_tries=1).run(Lingering(tmp_path, 1.0), SHARDS)
+        first = next(outcomes)
+        os.kill(int(first.worker.rpartition(":")[2]), signal.SIGTERM)
+        ends = self.by_index([first, *outcomes])
+        assert all(end.error is None and end.tries == 1 for end in ends.values())
+        assert len({end.worker for end in ends.values()}) == 3
+        assert len(list(tmp_path.glob("*.begun"))) == len(SHARDS), "a shard was begun again"
+
+    def test_a_worker_told_to_stop_goes_when_its_grace_is_over_and_nobody_is_charged(
+        self, tmp_path: Path
+    ) -> None:
+        outcomes = RayExecutor(1, max_tries=1, grace_s=0.2).run(Lingering(tmp_path, 3.0), SHARDS)
+        stopped = Thread(target=lambda: stop_the_first(tmp_path))
+        stopped.start()
+        ends = self.by_index(list(outcomes))
+        stopped.join()
+        assert all(end.error is None and end.tries == 1 for end in ends.values())
+        assert len(list(tmp_path.glob("*.begun"))) == len(SHARDS) + 1
+
+    def test_a_neighbour_of_a_shard_that_kills_is_not_charged(self, tmp_path: Path) -> None:
+        """Three are inside when the worker dies; all but one are run alone once and pass."""
+        ends = self.by_index(list(RayExecutor(1, max_tries=2).run(KillBeside(tmp_path), SHARDS)))
+        assert ends[1].error is not None
+        assert ends[1].tries == 2
+        assert [tries_of(tmp_path, index) for index in range(5)] == [2, 3, 2, 1, 1]
+        assert [ends[index].error for index in (0, 2, 3, 4)] == [None] * 4
+        assert [ends[index].tries for index in (0, 2, 3, 4)] == [1] * 4
+
+
+def stop_the_first(folder: Path) -> None:
+    """Send SIGTERM to the process that began the first shard."""
+    while not (begun := list(folder.glob("*.begun"))):
+        time.sleep(0.05)
+    os.kill(int(begun[0].name.split(".")[1]), signal.SIGTERM)

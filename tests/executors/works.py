@@ -133,3 +133,18 @@ class Lingering:
         time.sleep(self.seconds)
         (self.folder / f"{name}.ended").touch()
         return ray.get_runtime_context().get_node_id()
+
+
+@dataclass(frozen=True)
+class KillBeside:
+    """Shard 1 kills its process while its neighbours are still at work."""
+
+    folder: Path
+    num_overlapping = 3
+
+    def __call__(self, shard: Shard) -> int:
+        rows = CountRows(self.folder)(shard)
+        time.sleep(0.3 if shard.index == 1 else 1.0)
+        if shard.index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rows
