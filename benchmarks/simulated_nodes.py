@@ -40,7 +40,7 @@ class SimulatedNodes:
         self._cluster.remove_node(node, allow_graceful=True)
 
     def kill(self, node: Any) -> None:  # noqa: ANN401
-        """Kill -9 a node's raylet and all that it started: nobody says a word, as in a power cut."""
+        """Kill -9 a raylet and all that it started: nobody says a word, as in a power cut."""
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
         for process in [raylet, *raylet.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):

@@ -16,7 +16,7 @@ from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.condition import CardiacCondition, Sex
 from ecgtwin.spec.constraints import Constraint
-from ecgtwin.spec.shard import Shard, cut_shards
+from ecgtwin.spec.shard import ShardCut, cut_shards
 from ecgtwin.spec.states import StratumSpec, WantedState
 
 Texts = NDArray[np.object_]
@@ -197,7 +197,7 @@ class CohortPlan:
         """Number of shards that the rows are cut into."""
         return -(-self.num_rows // self.spec.output.rows_per_shard)
 
-    def shards(self) -> list[Shard]:
+    def shards(self) -> ShardCut:
         """Return the shards that partition the rows, in row order."""
         return cut_shards(self.num_rows, self.spec.output.rows_per_shard)
 

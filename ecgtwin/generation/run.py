@@ -117,8 +117,9 @@ def generate_cohort(
     """
     cohort = resolve_cohort(spec)
     done = _done(cohort)
-    left = [shard for shard in cohort.plan.shards() if shard.index not in done]
-    if not left:
+    shards = cohort.plan.shards()
+    left = (shard for shard in shards if shard.index not in done)
+    if len(done) == len(shards):
         return _summary(cohort, len(done), Speed(), [])
     cohort = write_plan(cohort)
     put_plan_texts(

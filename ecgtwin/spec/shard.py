@@ -1,6 +1,8 @@
 """Shard: consecutive rows that one worker writes as one object. Three integers travel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +17,30 @@ class Shard:
         return self.stop - self.start
 
 
-def cut_shards(num_rows: int, rows_per_shard: int) -> list[Shard]:
+@dataclass(frozen=True, slots=True)
+class ShardCut(Sequence[Shard]):
+    """``num_rows`` rows cut into shards of ``rows_per_shard``, each made as it is asked for."""
+
+    num_rows: int
+    rows_per_shard: int
+
+    def __len__(self) -> int:
+        return -(-self.num_rows // self.rows_per_shard)
+
+    @overload
+    def __getitem__(self, place: int) -> Shard: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Shard]: ...
+
+    def __getitem__(self, place: int | slice) -> Shard | list[Shard]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        index = range(len(self))[place]
+        start = index * self.rows_per_shard
+        return Shard(index, start, min(start + self.rows_per_shard, self.num_rows))
+
+
+def cut_shards(num_rows: int, rows_per_shard: int) -> ShardCut:
     """Return the shards that partition ``num_rows`` rows; the last may be short."""
-    starts = range(0, num_rows, rows_per_shard)
-    return [
-        Shard(index, start, min(start + rows_per_shard, num_rows))
-        for index, start in enumerate(starts)
-    ]
+    return ShardCut(num_rows, rows_per_shard)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from ecgtwin.errors import SpecificationError
 from ecgtwin.signals.leads import LEADS
-from ecgtwin.spec.shard import Shard, cut_shards
+from ecgtwin.spec.shard import ShardCut, cut_shards
 from ecgtwin.spec.storage import STEP_MV as STEP_MV
 from ecgtwin.spec.storage import USUAL_CODEC, CodecSpec
 
@@ -174,7 +174,7 @@ class SignalLayout:
         """Return the bytes of ``num_rows`` rows before compression."""
         return num_rows * len(LEADS) * self.num_samples * 2  # int16
 
-    def shards(self) -> list[Shard]:
+    def shards(self) -> ShardCut:
         """Return the shards in row order; the last may be short."""
         return cut_shards(self.num_rows, self.rows_per_shard)
 

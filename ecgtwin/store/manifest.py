@@ -14,6 +14,9 @@ from ecgtwin.store.layout import COLUMNS, NULLABLE, Schema, SignalLayout, manife
 from ecgtwin.store.objects import join, list_names, read_object, read_objects
 from ecgtwin.store.tables import decode_table, encode_table
 
+READ_ALL = 4096  # manifests
+SAMPLED = 1024
+
 _NAME = re.compile(r"shard-(\d{9,})\.parquet")
 
 
@@ -46,14 +49,20 @@ def committed_shards(url: str) -> list[int]:
 
 
 def resumable_shards(url: str, layout: SignalLayout, *, plan_digest: str) -> set[int]:
-    """Return the indices of the shards that need not be made again: every manifest is read.
+    """Return the indices of the shards that need not be made again.
 
-    DamageError where one cannot be understood, CohortMismatchError where one is of another plan:
-    neither is a commit of this plan, and neither may be replaced.
+    Up to ``READ_ALL`` manifests are all read. Of more, the names are listed and ``SAMPLED`` are
+    read, the first and the last among them and the others evenly spread: a run begins within
+    seconds whatever is there, and only ``verify`` reads all. DamageError where one that is read
+    cannot be understood or does not fit, CohortMismatchError where it is of another plan: neither
+    is a commit of this plan, and neither may be replaced.
     """
     shards = layout.shards()
-    done = set()
-    for manifest in read_manifests(url, committed_shards(url)):
+    there = committed_shards(url)
+    if there and there[-1] >= len(shards):
+        name = join(url, manifest_name(there[-1]))
+        raise DamageError(f"{name} is damaged: the signals have {len(shards)} shards")
+    for manifest in read_manifests(url, sample_of(there)):
         index = manifest.shard.index
         name = join(url, manifest_name(index))
         if manifest.plan_digest != plan_digest:
@@ -62,10 +71,17 @@ def resumable_shards(url: str, layout: SignalLayout, *, plan_digest: str) -> set
                 "something else wrote here; delete what is at the URL and start again, or choose "
                 "another URL"
             )
-        if index >= len(shards) or manifest.shard != shards[index]:
+        if manifest.shard != shards[index]:
             raise DamageError(f"{name} is damaged: {manifest.shard} does not fit the signals")
-        done.add(index)
-    return done
+    return set(there)
+
+
+def sample_of(indices: Sequence[int]) -> Sequence[int]:
+    """Return those of the committed shards whose manifests a resume reads."""
+    if len(indices) <= READ_ALL:
+        return indices
+    last = len(indices) - 1
+    return [indices[place * last // (SAMPLED - 1)] for place in range(SAMPLED)]
 
 
 def read_manifest(url: str, index: int) -> Manifest:

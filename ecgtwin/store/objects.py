@@ -91,11 +91,14 @@ def list_names(url: str) -> list[str]:
         return sorted(_s3_names(S3Location.of(join(url, ""))))
     with local_errors(url):
         try:
-            entries = list(local_path(url).iterdir())
+            entries = os.scandir(local_path(url))
         except FileNotFoundError:
             return []
-    # A leading dot marks the temporary files of ``put_new``.
-    return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
+        # A leading dot marks the temporary files of ``put_new``.
+        with entries:
+            return sorted(
+                entry.name for entry in entries if entry.name[0] != "." and entry.is_file()
+            )
 
 
 def list_tree(url: str) -> list[tuple[str, int]]:

@@ -166,6 +166,10 @@ def test_shards_partition_the_rows(num_rows, rows_per_shard):
     assert rows == list(range(num_rows))
     assert [shard.index for shard in shards] == list(range(len(shards)))
     assert all(0 < len(shard) <= rows_per_shard for shard in shards)
+    assert shards[1:] == list(shards)[1:]
+    assert list(reversed(shards)) == list(shards)[::-1]
+    with pytest.raises(IndexError):
+        shards[len(shards)]
 
 
 def test_recipes_and_presets_are_found_by_name_or_refused():

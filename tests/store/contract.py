@@ -9,6 +9,7 @@ import pytest
 import xarray
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError, StoreError
+from ecgtwin.store import manifest
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import manifest_name, object_name
 from ecgtwin.store.manifest import (
@@ -257,6 +258,25 @@ class StoreContract:
             resumable_shards(url, LAYOUT, plan_digest="another")
         replace_object(join(url, manifest_name(2)), b"")
         with pytest.raises(DamageError, match="shard-000000002"):
+            resumable_shards(url, LAYOUT, plan_digest="a plan")
+
+    def test_of_many_manifests_the_first_the_last_and_some_between_are_read(self, url, monkeypatch):
+        monkeypatch.setattr(manifest, "READ_ALL", 2)
+        monkeypatch.setattr(manifest, "SAMPLED", 2)
+        write_corpus(url)
+        replace_object(join(url, manifest_name(1)), b"")
+        assert resumable_shards(url, LAYOUT, plan_digest="a plan") == {0, 1, 2}
+        assert any("shard-000000001" in line for line in verify(url))
+        with pytest.raises(CohortMismatchError):
+            resumable_shards(url, LAYOUT, plan_digest="another")
+        replace_object(join(url, manifest_name(2)), b"")
+        with pytest.raises(DamageError, match="shard-000000002"):
+            resumable_shards(url, LAYOUT, plan_digest="a plan")
+
+    def test_a_manifest_beyond_the_signals_is_damage(self, url):
+        write_corpus(url)
+        put_new(join(url, manifest_name(3)), b"read or not")
+        with pytest.raises(DamageError, match=r"shard-000000003.*the signals have 3 shards"):
             resumable_shards(url, LAYOUT, plan_digest="a plan")
 
     def test_a_shard_of_another_plan_is_found(self, url):
