@@ -4,8 +4,9 @@ python -m benchmarks.null_model [--shards 960] [--resume 1000000]
 
 - ``ray``: a work that sleeps half a second a shard and imports no torch, in 16 actors of one GPU
   each, on four simulated nodes of this machine. Processor time of the driver per shard, all its
-  threads included; idle share of the actors, each from its first shard to the end of the run. The
-  machine's processor use of the same time stands beside it: actors wait for a busy machine too.
+  threads included, from the first shard's end to the last's, and before; idle share of the actors,
+  each from its first shard to the end of the run. The machine's processor use of the same time
+  stands beside it: actors wait for a busy machine too.
 - ``loop``: the pool alone, with workers that are entries in a list and answer one at a time.
 - ``resume``: a cohort's plan with all but one in a hundred manifests committed on this disk: list
   them, and compute the rest. The files are in the page cache: they have just been made.
@@ -128,24 +129,45 @@ def with_ray(num_shards: int) -> Figures:
     with simulated_nodes(NUM_NODES, num_cpus=GPUS_PER_NODE, num_gpus=GPUS_PER_NODE):
         executor = RayExecutor(num_workers, num_gpus_per_worker=1)
         load = os.getloadavg()[0]
-        driver = psutil.Process()
-        before, started = driver.cpu_times(), time.perf_counter()
-        psutil.cpu_percent()
-        outcomes = list(executor.run(Sleep(SLEEP_S), ShardCut(num_shards, 1)))
-        after, seconds = driver.cpu_times(), time.perf_counter() - started
+        marks = [_Mark.now()]
+        outcomes: list[Outcome] = []
+        for outcome in executor.run(Sleep(SLEEP_S), ShardCut(num_shards, 1)):
+            if not outcomes:
+                marks.append(_Mark.now())
+                psutil.cpu_percent()
+            outcomes.append(outcome)
+        marks.append(_Mark.now())
         busy = psutil.cpu_percent() / 100
-    spent_s = after.user + after.system - before.user - before.system
+    begun, first, ended = marks
     return {
         "shards": len(outcomes),
         "workers": num_workers,
         "sleep_s": SLEEP_S,
-        "seconds": round(seconds, 2),
-        "driver_ms_per_shard": round(spent_s / len(outcomes) * 1e3, 3),
+        "seconds": round(ended.at_s - begun.at_s, 2),
+        "seconds_from_the_first": round(ended.at_s - first.at_s, 2),
+        "driver_start_ms": round((first.processor_s - begun.processor_s) * 1e3),
+        "driver_ms_per_shard": round(
+            (ended.processor_s - first.processor_s) / (len(outcomes) - 1) * 1e3, 3
+        ),
         "idle_share": round(idle_share(outcomes), 4),
         "machine_busy_share": round(busy, 3),
         "load_before": round(load, 2),
         "load_after": round(os.getloadavg()[0], 2),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A moment, and the processor time that this process had used by then."""
+
+    at_s: float
+    processor_s: float
+
+    @classmethod
+    def now(cls) -> "_Mark":
+        """Return this moment."""
+        used = psutil.Process().cpu_times()
+        return cls(time.perf_counter(), used.user + used.system)
 
 
 def idle_share(outcomes: Sequence[Outcome]) -> float:

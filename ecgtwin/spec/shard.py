@@ -1,6 +1,6 @@
 """Shard: consecutive rows that one worker writes as one object. Three integers travel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -26,6 +26,10 @@ class ShardCut(Sequence[Shard]):
 
     def __len__(self) -> int:
         return -(-self.num_rows // self.rows_per_shard)
+
+    def __iter__(self) -> Iterator[Shard]:
+        for index, start in enumerate(range(0, self.num_rows, self.rows_per_shard)):
+            yield Shard(index, start, min(start + self.rows_per_shard, self.num_rows))
 
     @overload
     def __getitem__(self, place: int) -> Shard: ...

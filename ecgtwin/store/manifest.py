@@ -15,7 +15,7 @@ from ecgtwin.store.objects import join, list_names, read_object, read_objects
 from ecgtwin.store.tables import decode_table, encode_table
 
 READ_ALL = 4096  # manifests
-SAMPLED = 1024
+SAMPLED = 256
 
 _NAME = re.compile(r"shard-(\d{9,})\.parquet")
 

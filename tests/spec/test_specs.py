@@ -167,7 +167,8 @@ def test_shards_partition_the_rows(num_rows, rows_per_shard):
     assert [shard.index for shard in shards] == list(range(len(shards)))
     assert all(0 < len(shard) <= rows_per_shard for shard in shards)
     assert shards[1:] == list(shards)[1:]
-    assert list(reversed(shards)) == list(shards)[::-1]
+    assert [shards[index] for index in range(len(shards))] == list(shards)
+    assert shards[-1:] == list(shards)[-1:]
     with pytest.raises(IndexError):
         shards[len(shards)]
 
