@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ingest_tables  # beside this script
+import executor_tables  # beside this script
+import ingest_tables
 import measurement_tables
 import planning_tables
 import simulation_tables
@@ -159,6 +160,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **measurement_tables.TABLES,
     **training_tables.TABLES,
     **planning_tables.TABLES,
+    **executor_tables.TABLES,
 }
 
 
