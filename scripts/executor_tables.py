@@ -14,9 +14,7 @@ def null_model() -> str:
     lines = ["| bar | below | found | met |", "|---|--:|--:|---|"]
     words = {True: "yes", False: "no", None: "the machine is too busy to say"}
     for name, bar in result["bars"].items():
-        lines.append(
-            f"| {name} | {bar['at_most']:g} | {bar['found']:.4g} | {words[bar['met']]} |"
-        )
+        lines.append(f"| {name} | {bar['at_most']:g} | {bar['found']:.4g} | {words[bar['met']]} |")
     ray, resume = result["ray"], result["resume"]
     lines += ["", "| what | found |", "|---|--:|"]
     lines += [f"| {name} | {found} |" for name, found in _rows(ray, result["loop"], resume)]
