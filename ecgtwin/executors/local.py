@@ -5,7 +5,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice, takewhile
 from threading import Event
 
-from ecgtwin.executors.protocol import Outcome, Work, num_overlapping, try_once
+from ecgtwin.executors.protocol import Outcome, Work, abandon, num_overlapping, try_once
 from ecgtwin.spec.shard import Shard
 
 
@@ -52,6 +52,8 @@ class LocalExecutor:
                 ended, inside = wait(inside, return_when=FIRST_COMPLETED)
         finally:
             leaving.set()
+            if inside:
+                abandon(work)
             pool.shutdown(wait=not self._is_stopping(), cancel_futures=True)
 
     def _until_stopped(self, shards: Iterable[Shard]) -> Iterator[Shard]:

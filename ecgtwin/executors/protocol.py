@@ -17,7 +17,8 @@ class Work(Protocol):
     """Picklable and idempotent; loads what it needs on its first call in a process.
 
     Work that overlaps its own stages says in a class attribute ``num_overlapping: int`` how many
-    shards one worker may have inside it at a time: it is called by as many threads at once.
+    shards one worker may have inside it at a time: it is called by as many threads at once. Work
+    that takes long may have a method ``abandon()``: nobody waits for the shards inside any more.
     """
 
     def __call__(self, shard: Shard) -> object:
@@ -77,6 +78,13 @@ def num_overlapping(work: Work) -> int:
     if num < 1:
         raise ValueError(f"{type(work).__name__}.num_overlapping is {num}; it must be at least 1")
     return num
+
+
+def abandon(work: Work) -> None:
+    """Tell work that takes long that nobody waits for what is inside."""
+    told = getattr(work, "abandon", None)
+    if told is not None:
+        told()
 
 
 def try_once(work: Work, shard: Shard) -> Try:

@@ -92,6 +92,7 @@ def _start(num_workers: int | None) -> None:
         try:
             with _keeping_sigterm():
                 ray.init(
+                    address="local",  # whatever runs here already
                     num_cpus=num_workers,
                     include_dashboard=False,
                     object_store_memory=_OBJECT_STORE_BYTES,

@@ -1,7 +1,6 @@
 """Rows of a plan drawn in its batches: latents on the device, then ECGs at the stored rate."""
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ FIRST_ATTEMPT = 0
 
 
 class AbandonedError(RuntimeError):
-    """The process ends, and a shard with it; nothing of it was written."""
+    """Nobody waits for a shard any more; nothing of it was written."""
 
 
 def sample_rows(
@@ -31,17 +30,19 @@ def sample_rows(
     requests: Sequence[SampleRequest],
     *,
     attempt: int = FIRST_ATTEMPT,
+    is_abandoned: Callable[[], bool] = lambda: False,
 ) -> Latents:
     """Return the latents of ``requests`` in their order.
 
     The last batch is padded with its last request to the full number of rows: the low bits of a
     network's output depend on how many rows it is given. On a GPU they are ready on return.
+    Raises AbandonedError between batches once ``is_abandoned``.
     """
     size = plan.spec.batch_rows
     drawn = []
     for start in range(0, len(requests), size):
-        if not threading.main_thread().is_alive():
-            raise AbandonedError("the process ends")
+        if is_abandoned():
+            raise AbandonedError("the run was ended")
         batch = list(requests[start : start + size])
         padded = batch + batch[-1:] * (size - len(batch))
         drawn.append(_sample_batch(twin, plan, base_vectors, padded, attempt)[: len(batch)])

@@ -54,11 +54,18 @@ class Loaded:
 class ShardMaking:
     """The rows of one shard as they stand after the attempts so far.
 
-    ``load`` is called in the stage of sampling.
+    ``load`` is called in the stage of sampling, which ends early once ``is_abandoned``.
     """
 
-    def __init__(self, load: Callable[[], Loaded], shard: Shard, clock: ShardClock) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Loaded],
+        shard: Shard,
+        clock: ShardClock,
+        is_abandoned: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._load = load
+        self._is_abandoned = is_abandoned
         self._shard = shard
         self._clock = clock
         self._attempts = [FIRST_ATTEMPT] * len(shard)
@@ -113,6 +120,7 @@ class ShardMaking:
                 loaded.base_vectors,
                 [self._requests[place] for place in self._waiting],
                 attempt=attempt,
+                is_abandoned=self._is_abandoned,
             )
 
     def _judge(self, attempt: int) -> None:

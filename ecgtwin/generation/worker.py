@@ -41,6 +41,7 @@ class GenerateShard:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
+        self._abandoned = threading.Event()
         self._stages: Stages | None = None
         self._loaded: Loaded | None = None
 
@@ -57,7 +58,12 @@ class GenerateShard:
         with self._lock:
             if self._stages is None:
                 self._stages = Stages(self._on_stage_start)
-        return ShardMaking(self._load, shard, ShardClock(self._stages)).result()
+        clock = ShardClock(self._stages)
+        return ShardMaking(self._load, shard, clock, self._abandoned.is_set).result()
+
+    def abandon(self) -> None:
+        """End the sampling of what is inside; what is sampled already is still written."""
+        self._abandoned.set()
 
     def _load(self) -> Loaded:
         """Return twin and plan; the cohort's numerics are agreed before anything is written.

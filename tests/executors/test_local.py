@@ -1,5 +1,6 @@
 """LocalExecutor obeys the laws of executors, in order."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -59,3 +60,24 @@ class Inside:
         self.begun.append(shard.index)
         time.sleep(0.1 * shard.index)
         self.ended.append(shard.index)
+
+
+def test_work_that_takes_long_is_told_when_nobody_waits_for_it_any_more() -> None:
+    """Closing would wait for ever: the shards inside end only when they are told."""
+    told = threading.Event()
+
+    class Endless:
+        num_overlapping = 2
+
+        def __call__(self, shard: Shard) -> int:
+            if shard.index:
+                assert told.wait(60)
+            return shard.index
+
+        def abandon(self) -> None:
+            told.set()
+
+    run = LocalExecutor().run(Endless(), [Shard(index, index, index + 1) for index in range(4)])
+    assert next(run).result == 0
+    run.close()
+    assert told.is_set()

@@ -10,7 +10,7 @@ import pytest
 
 from ecgtwin.diffusion.noise_key import noise_key, standard_normal
 from ecgtwin.errors import CohortMismatchError, SpecificationError
-from ecgtwin.generation.draw import draw_rows
+from ecgtwin.generation.draw import AbandonedError, draw_rows
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.worker import GenerateShard, generate_shard
 from ecgtwin.signals.beats import measure
@@ -247,3 +247,18 @@ def test_a_sampler_that_the_networks_do_not_follow_is_refused_before_the_plan(
     with pytest.raises(SpecificationError, match="euler, heun"):
         resolve_cohort(make_spec(inputs, tmp_path / "cohort", sampling=CHAIN))
     assert not (tmp_path / "cohort").exists()
+
+
+def test_what_is_abandoned_ends_between_batches_and_writes_nothing(
+    inputs: Path, tmp_path: Path
+) -> None:
+    cohort = write_plan(resolve_cohort(make_spec(inputs, tmp_path / "cohort")))
+    work = GenerateShard(cohort.plan.spec)
+    shards = cohort.plan.shards()
+    work(shards[0])
+    before = objects_under(cohort.url)
+    work.abandon()
+    with pytest.raises(AbandonedError):
+        work(shards[1])
+    assert objects_under(cohort.url) == before
+    assert pickle.loads(pickle.dumps(work))(shards[1]).num_accepted == 4
