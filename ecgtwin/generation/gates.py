@@ -106,17 +106,12 @@ def _of_samples(
     """
     strays: set[int] = set()
     faulty: dict[int, list[str]] = {}
-    size = max(1, _BLOCK_SAMPLES // max(1, samples_mv[0].size)) if len(samples_mv) else 1
-    for start in range(0, len(samples_mv), size):
+    num_rows = len(samples_mv)
+    size = max(1, _BLOCK_SAMPLES * num_rows // max(1, samples_mv.size))
+    for start in range(0, num_rows, size):
         block = samples_mv[start : start + size]
         if gates.max_baseline_mv is not None:
-            doubtful = _may_stray(block, gates.max_baseline_mv, rate_hz)
-            if doubtful.any():
-                far = baseline_mv(block[doubtful], sampling_rate_hz=rate_hz)
-                rows = (
-                    start + np.flatnonzero(doubtful)[far.astype(np.float64) > gates.max_baseline_mv]
-                )
-                strays.update(rows.tolist())
+            strays |= {start + row for row in _strays(block, gates.max_baseline_mv, rate_hz)}
         if gates.quality is not None:
             doubtful = may_have_faults(block, sampling_rate_hz=rate_hz, quality=gates.quality)
             for row in np.flatnonzero(doubtful).tolist():
@@ -125,32 +120,41 @@ def _of_samples(
     return strays, faulty
 
 
-def _seconds(samples: NDArray[Any], rate_hz: float) -> NDArray[Any]:
-    """Return (..., lead, second, time) of (..., lead, time); what is left at the end goes."""
-    width = max(1, round(_WINDOW_S * rate_hz))
-    num_windows = max(1, samples.shape[-1] // width)
-    cut = samples[..., : num_windows * width]
-    return cut.reshape(*cut.shape[:-1], num_windows, -1)
+def _strays(samples: NDArray[np.floating], most_mv: float, rate_hz: float) -> set[int]:
+    """Return the rows of (row, lead, time) with a baseline further than ``most_mv``."""
+    rows, leads = np.nonzero(_may_stray(samples, most_mv, rate_hz))
+    far = baseline_mv(samples[rows, leads, None], sampling_rate_hz=rate_hz)
+    return set(rows[far.astype(np.float64) > most_mv].tolist())
 
 
 def _may_stray(samples: NDArray[np.floating], most_mv: float, rate_hz: float) -> NDArray[np.bool_]:
-    """Say which of (row, lead, time) may stray further than ``most_mv``.
+    """Say which leads (row, lead) of (row, lead, time) may stray further than ``most_mv``.
 
-    A median is within a range that holds more than half of the samples.
+    A median is within any range that holds more than half of the samples.
     """
     num = samples.shape[-1]
-    rough = np.median(samples[..., :: max(1, num // _ROUGH)], axis=-1)[..., None]
+    thinned = samples[..., :: max(1, num // _ROUGH)]
+    half = thinned.shape[-1] // 2
+    rough = np.partition(thinned, half, axis=-1)[..., half, None]
     reach = samples.dtype.type(_NEARLY_HALF * most_mv)
     low, high = rough - reach, rough + reach
     inside = samples >= low
     inside &= samples <= high
-    in_windows = _seconds(inside, rate_hz)
-    counts = in_windows.sum(axis=-1, dtype=np.uint32)
-    surely = (2 * counts > in_windows.shape[-1]).all(axis=(1, 2))
-    surely &= (2 * inside.sum(axis=-1, dtype=np.uint32) > num).all(axis=1)
-    surely &= (high - low <= most_mv).all(axis=(1, 2))  # with offsets of kV it may not be
+    seconds = _seconds(inside, rate_hz)
+    counts = seconds.sum(axis=-1, dtype=np.uint32)
+    surely = (2 * counts > seconds.shape[-1]).all(axis=-1)
+    surely &= 2 * counts.sum(axis=-1) > num
+    surely &= (high - low)[..., 0] <= most_mv  # far from zero, rounding may have widened it
     may: NDArray[np.bool_] = ~surely
     return may
+
+
+def _seconds(samples: NDArray[Any], rate_hz: float) -> NDArray[Any]:
+    """Return (..., second, time) of (..., time), without what is left at the end."""
+    width = max(1, round(_WINDOW_S * rate_hz))
+    num_windows = max(1, samples.shape[-1] // width)
+    cut = samples[..., : num_windows * width]
+    return cut.reshape(*cut.shape[:-1], num_windows, cut.shape[-1] // num_windows)
 
 
 def _beats(found: Measurement, condition: CardiacCondition, gates: GatesSpec) -> list[str]:

@@ -5,12 +5,14 @@ minima and maxima. Both are several times quicker here than a call per lead or a
 """
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Real = TypeVar("Real", bound=np.floating)
 
 BLOCK = 32  # samples that one row of the matrix product gives
 
@@ -103,7 +105,7 @@ def _merge_exchange(size: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def highest_near(samples: Floats, width: int) -> Floats:
+def highest_near(samples: NDArray[Real], width: int) -> NDArray[Real]:
     """Return at each place of (..., time) the maximum of the ``width`` samples that start there.
 
     Beyond the end there is nothing: the last places see fewer samples.

@@ -9,18 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ecgtwin.signals.convolution import highest_near
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.ingest import QualitySpec
 
 REST_MV = 1e-3  # nearer than this to a lead's extreme is at it
 
 _USUAL = QualitySpec()
-_THINNED = 128  # samples of a window of flat_s that the bound looks at
-_BLOCK = 16  # of them have one pair of extremes
+_THINNED = 32  # samples of a window of flat_s that the bound looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +126,17 @@ def _may_be_flat(
 ) -> NDArray[np.bool_]:
     """Say which leads are not surely moving in every window of ``width`` samples.
 
-    Any window holds ``whole`` neighbouring blocks of the thinned samples; what those span, it spans
-    at least.
+    Any window holds ``width // stride`` neighbouring samples of the thinned ones; what those span,
+    it spans at least.
     """
     stride = max(1, width // _THINNED)
-    whole = (width // stride - _BLOCK + 1) // _BLOCK
-    thinned = samples[:, ::stride]
-    num_blocks = thinned.shape[1] // _BLOCK
-    if whole < 1 or num_blocks < whole:
+    within = width // stride
+    thinned = np.ascontiguousarray(samples[:, ::stride])
+    if thinned.shape[1] < within:
         return np.ones(len(samples), dtype=bool)
-    blocks = thinned[:, : num_blocks * _BLOCK].reshape(len(samples), num_blocks, _BLOCK)
-    highest = sliding_window_view(blocks.max(axis=2), whole, axis=1).max(axis=2)
-    lowest = sliding_window_view(blocks.min(axis=2), whole, axis=1).min(axis=2)
+    num_windows = thinned.shape[1] - within + 1
+    highest = highest_near(thinned, within)[:, :num_windows]
+    lowest = -highest_near(-thinned, within)[:, :num_windows]
     spans = highest.astype(np.float64) - lowest
     may_be: NDArray[np.bool_] = spans.min(axis=1) < quality.flat_mv
     return may_be
@@ -190,10 +188,9 @@ def _may_be_clipped(
     thinned = np.ascontiguousarray(samples[:, ::width])
     top = (highest - _margin(highest)).astype(samples.dtype)[:, None]
     bottom = (lowest + _margin(lowest)).astype(samples.dtype)[:, None]
-    num_at = np.maximum(
-        np.count_nonzero(thinned > top, axis=1), np.count_nonzero(thinned < bottom, axis=1)
-    )
-    may_be: NDArray[np.bool_] = num_at >= quality.clipped_runs
+    at_top = (thinned > top).sum(axis=1, dtype=np.uint32)
+    at_bottom = (thinned < bottom).sum(axis=1, dtype=np.uint32)
+    may_be: NDArray[np.bool_] = np.maximum(at_top, at_bottom) >= quality.clipped_runs
     return may_be & (highest - lowest > quality.clipped_mv)
 
 
