@@ -61,21 +61,19 @@ def thinned(leads: Floats, sampling_rate_hz: float, least_hz: float) -> tuple[Fl
     return low, sampling_rate_hz / every
 
 
-def ranked(planes: NDArray[np.floating], rank: int) -> NDArray[np.floating]:
-    """Return the ``rank``-th smallest along the first axis; ``planes`` is overwritten."""
-    wires = list(planes)
-    spare = np.empty_like(wires[0])
-    for low, high, keep_low, keep_high in _network(len(wires), rank):
+def ranked(planes: NDArray[Real], rank: int) -> NDArray[Real]:
+    """Return the ``rank``-th smallest along the first axis."""
+    wires, own = list(planes), list(np.empty_like(planes))  # what they hold, where they write
+    spare = np.empty_like(planes[0])
+    for low, high, keep_low, keep_high in _network(len(planes), rank):
+        one, other = wires[low], wires[high]
+        if keep_low:
+            wires[low] = np.minimum(one, other, out=spare if keep_high else own[low])
+        if keep_high:
+            wires[high] = np.maximum(one, other, out=own[high])
         if keep_low and keep_high:
-            np.minimum(wires[low], wires[high], out=spare)
-            np.maximum(wires[low], wires[high], out=wires[high])
-            wires[low], spare = spare, wires[low]
-        elif keep_low:
-            np.minimum(wires[low], wires[high], out=wires[low])
-        else:
-            np.maximum(wires[low], wires[high], out=wires[high])
-    result: NDArray[np.floating] = wires[rank]
-    return result
+            own[low], spare = spare, own[low]
+    return wires[rank]
 
 
 @lru_cache(maxsize=64)

@@ -3,9 +3,11 @@
 Recordings of one shape go through every step together, in blocks that fit the cache.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,13 +107,24 @@ def waves_of(
 
 def _measure_block(
     recordings: Sequence[NDArray[np.floating]], sampling_rate_hz: float
-) -> Iterator[Measurement]:
+) -> list[Measurement]:
     complexes, waves = waves_of(recordings, sampling_rate_hz)
     exchanged = swapped(waves.above_mv, waves.start, waves.stop)
-    return (
-        _measurement(complexes.time_s[complexes.of(one)], waves, one, exchanged[one])
-        for one in range(len(recordings))
+    read = zip(
+        _known(waves.qrs_ms, 2),
+        _known(waves.pr_ms, 2),
+        _known(waves.qt_ms, 2),
+        _known(waves.p_wave_mv, 4),
+        _known(waves.r_amplitude_mv, 4),
+        _known(waves.axis_deg, 2),
+        strict=True,
     )
+    times_s = complexes.time_s.tolist()
+    slices = complexes.slices(len(recordings))
+    return [
+        _measurement(times_s[mine], *values)
+        for mine, *values in zip(slices, read, exchanged, strict=True)
+    ]
 
 
 def _independent(recordings: Sequence[NDArray[np.floating]]) -> Floats:
@@ -127,29 +140,36 @@ def _independent(recordings: Sequence[NDArray[np.floating]]) -> Floats:
 
 
 def _measurement(
-    times_s: NDArray[np.float64], waves: Waves, place: int, exchanged: str | None
+    times_s: list[float], read: tuple[float | None, ...], exchanged: str | None
 ) -> Measurement:
+    """Return the measurement of a recording from its beats and what was read of its median beat."""
     if len(times_s) < 2:
         return Measurement(len(times_s))
-    rr_s = np.diff(times_s)
-    mean_s = float(times_s[-1] - times_s[0]) / len(rr_s)
-    qt_ms = _known(waves.qt_ms[place], 2)
+    rr_s = [right - left for left, right in pairwise(times_s)]
+    mean_s = (times_s[-1] - times_s[0]) / len(rr_s)
+    qrs_ms, pr_ms, qt_ms, p_wave_mv, r_amplitude_mv, axis_deg = read
     return Measurement(
         num_beats=len(times_s),
         heart_rate_bpm=round(60 / mean_s, 3),
-        rr_sd_ms=round(float(1000 * rr_s.std(ddof=1)), 2) if len(rr_s) > 1 else None,
-        qrs_ms=_known(waves.qrs_ms[place], 2),
-        pr_ms=_known(waves.pr_ms[place], 2),
+        rr_sd_ms=round(1000 * _deviation(rr_s), 2) if len(rr_s) > 1 else None,
+        qrs_ms=qrs_ms,
+        pr_ms=pr_ms,
         qt_ms=qt_ms,
-        p_wave_mv=_known(waves.p_wave_mv[place], 4),
-        r_amplitude_mv=_known(waves.r_amplitude_mv[place], 4),
+        p_wave_mv=p_wave_mv,
+        r_amplitude_mv=r_amplitude_mv,
         qtc_fridericia_ms=None if qt_ms is None else round(qt_ms / mean_s ** (1 / 3), 2),
         qtc_bazett_ms=None if qt_ms is None else round(qt_ms / mean_s**0.5, 2),
-        qrs_axis_deg=_known(waves.axis_deg[place], 2),
+        qrs_axis_deg=axis_deg,
         swapped_limb_leads=exchanged,
     )
 
 
-def _known(value: np.floating, decimals: int) -> float | None:
-    """Return a float, rounded: a block of another size may differ in the seventh digit."""
-    return None if np.isnan(value) else round(float(value), decimals)
+def _deviation(values: list[float]) -> float:
+    """Return the deviation of a sample: over one less than its number."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _known(values: Floats, decimals: int) -> list[float | None]:
+    """Return floats, rounded: a block of another size may differ in the seventh digit."""
+    return [None if value != value else round(value, decimals) for value in values.tolist()]
