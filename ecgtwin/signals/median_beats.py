@@ -105,8 +105,8 @@ def _without_baseline(leads: Floats, rate_hz: float, before: int, after: int) ->
 def _slow(leads: Floats, every: int, half: int) -> Floats:
     """Return Hann-weighted means of ``every`` samples each, from one before to two after."""
     num = leads.shape[2] // every
-    rows = np.ascontiguousarray(leads[..., : num * every]).reshape(-1, every)
-    means = (rows @ np.full(every, 1 / every, dtype=np.float32)).reshape(*leads.shape[:2], num)
+    rows = leads[..., : num * every].reshape(*leads.shape[:2], num, every)
+    means = rows @ np.full(every, 1 / every, dtype=np.float32)
     window = np.hanning(2 * half + 3)[1:-1]
     taps = tuple((window / window.sum()).tolist())
     beyond = half + 2
