@@ -73,7 +73,8 @@ def ranked(planes: NDArray[Real], rank: int) -> NDArray[Real]:
             wires[high] = np.maximum(one, other, out=own[high])
         if keep_low and keep_high:
             own[low], spare = spare, own[low]
-    return wires[rank]
+    result: NDArray[Real] = wires[rank]
+    return result
 
 
 @lru_cache(maxsize=64)

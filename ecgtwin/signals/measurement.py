@@ -122,8 +122,8 @@ def _measure_block(
     times_s = complexes.time_s.tolist()
     slices = complexes.slices(len(recordings))
     return [
-        _measurement(times_s[mine], *values)
-        for mine, *values in zip(slices, read, exchanged, strict=True)
+        _measurement(times_s[mine], values, swapped_leads)
+        for mine, values, swapped_leads in zip(slices, read, exchanged, strict=True)
     ]
 
 

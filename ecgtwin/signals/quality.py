@@ -71,8 +71,9 @@ def may_have_faults(
     doubtful |= _may_be_flat(leads, _flat_width(num_samples, sampling_rate_hz, quality), quality)
     doubtful |= _may_be_clipped(leads, extremes, _run_width(sampling_rate_hz, quality), quality)
     widest = spans.reshape(num_rows, num_leads).max(axis=1)
-    found: NDArray[np.bool_] = doubtful.reshape(num_rows, num_leads).any(axis=1)
-    return found | (widest / 2 < quality.min_amplitude_mv)
+    is_low = widest / 2 < quality.min_amplitude_mv
+    found: NDArray[np.bool_] = doubtful.reshape(num_rows, num_leads).any(axis=1) | is_low
+    return found
 
 
 def flat_leads(
