@@ -21,7 +21,7 @@ NOT_FINITE = "not finite"
 _WINDOW_S = 1.0  # of a baseline
 _ROUGH = 100  # samples of a lead whose median is near that of the lead
 _NEARLY_HALF = 0.499  # of what a baseline may stray: on either side of that median
-_BLOCK_SAMPLES = 1 << 18  # looked at together: they stay in the cache
+_BLOCK_SAMPLES = 1 << 19  # looked at together: they stay in the cache
 
 
 class Limits(NamedTuple):
@@ -104,27 +104,27 @@ def _of_samples(
 
     A bound, a few rows at a time, says of nearly all that they pass; only the rest is computed.
     """
-    strays: set[int] = set()
+    may_stray = np.zeros(samples_mv.shape[:2], dtype=bool)
     faulty: dict[int, list[str]] = {}
     num_rows = len(samples_mv)
     size = max(1, _BLOCK_SAMPLES * num_rows // max(1, samples_mv.size))
     for start in range(0, num_rows, size):
         block = samples_mv[start : start + size]
         if gates.max_baseline_mv is not None:
-            strays |= {start + row for row in _strays(block, gates.max_baseline_mv, rate_hz)}
+            may_stray[start : start + size] = _may_stray(block, gates.max_baseline_mv, rate_hz)
         if gates.quality is not None:
             doubtful = may_have_faults(block, sampling_rate_hz=rate_hz, quality=gates.quality)
             for row in np.flatnonzero(doubtful).tolist():
                 found = faults(block[row], sampling_rate_hz=rate_hz, quality=gates.quality)
                 faulty[start + row] = list(dict.fromkeys(fault.kind for fault in found))
+    rows, leads = np.nonzero(may_stray)
+    far_mv = baseline_mv(samples_mv[rows, leads, None], sampling_rate_hz=rate_hz)
+    strays = {
+        row
+        for row, one_mv in zip(rows.tolist(), far_mv.tolist(), strict=True)
+        if gates.max_baseline_mv is not None and one_mv > gates.max_baseline_mv
+    }
     return strays, faulty
-
-
-def _strays(samples: NDArray[np.floating], most_mv: float, rate_hz: float) -> set[int]:
-    """Return the rows of (row, lead, time) with a baseline further than ``most_mv``."""
-    rows, leads = np.nonzero(_may_stray(samples, most_mv, rate_hz))
-    far = baseline_mv(samples[rows, leads, None], sampling_rate_hz=rate_hz)
-    return set(rows[far.astype(np.float64) > most_mv].tolist())
 
 
 def _may_stray(samples: NDArray[np.floating], most_mv: float, rate_hz: float) -> NDArray[np.bool_]:

@@ -64,7 +64,8 @@ def _judge_block(
     finite = np.flatnonzero(is_finite).tolist()
     if len(finite) < len(judged):
         stored_mv = stored_mv[finite]
-    measured = measure_all(list(stored_mv), [layout.sampling_rate_hz] * len(finite))
+    rates_hz = [layout.sampling_rate_hz] * len(finite)
+    measured = measure_all(list(stored_mv), rates_hz, seek_swaps=False)
     failures: list[list[str]] = [[] for _ in finite]
     if gates is not None:
         failures = failed_gates_of(

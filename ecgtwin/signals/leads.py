@@ -1,7 +1,6 @@
 """The twelve leads: standard order, aliases, and the identities between the limb leads."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +9,6 @@ from ecgtwin.errors import RecordError
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-
-Real = TypeVar("Real", bound=np.floating)
 
 _BY_ALIAS = {name.lower(): name for name in LEADS}
 
@@ -51,16 +48,18 @@ def derive_limb_leads(independent: NDArray[np.floating]) -> NDArray[np.floating]
 
     III = II - I (Einthoven 1913); aVR, aVL, aVF as Goldberger 1942 defined them.
     """
-    derived = derived_leads(independent[..., 0, :], independent[..., 1, :])
+    derived = np.stack(_derived(independent[..., 0, :], independent[..., 1, :]), axis=-2)
     twelve: NDArray[np.floating] = np.concatenate(
         [independent[..., :2, :], derived, independent[..., 2:, :]], axis=-2
     )
     return twelve
 
 
-def derived_leads(one: NDArray[Real], two: NDArray[Real]) -> NDArray[Real]:
-    """Return leads III, aVR, aVL and aVF (..., 4, time) from I and II (..., time)."""
-    return np.stack([two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=-2)
+def _derived(
+    one: NDArray[np.floating], two: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], ...]:
+    """Return leads III, aVR, aVL and aVF from I and II."""
+    return two - one, -(one + two) / 2, one - two / 2, two - one / 2
 
 
 def take_leads(samples: NDArray[np.floating], order: Sequence[str]) -> NDArray[np.floating]:
@@ -86,7 +85,7 @@ def twelve_leads(samples: NDArray[np.floating], order: Sequence[str]) -> NDArray
 
 def limb_residual_mv(samples_mv: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the largest departure from the limb-lead identities, in mV, per record (...,)."""
-    apart = derived_leads(samples_mv[..., 0, :], samples_mv[..., 1, :])
-    apart -= samples_mv[..., 2:6, :]
-    residual: NDArray[np.floating] = np.abs(apart, out=apart).max(axis=(-2, -1))
+    derived = _derived(samples_mv[..., 0, :], samples_mv[..., 1, :])
+    apart = [np.abs(lead - samples_mv[..., 2 + at, :]) for at, lead in enumerate(derived)]
+    residual: NDArray[np.floating] = np.max([lead.max(axis=-1) for lead in apart], axis=0)
     return residual

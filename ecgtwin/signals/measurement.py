@@ -20,7 +20,7 @@ from ecgtwin.signals.median_beats import median_beats
 
 LEAST_HZ = 450.0  # faster recordings are thinned to a whole fraction of their rate, at least this
 LEAST_S = 1.0  # in less there is nothing to compare a beat with
-BLOCK_SAMPLES = 80_000  # of one lead: 16 recordings of 10 s at 500 Hz
+BLOCK_SAMPLES = 160_000  # of one lead: 32 recordings of 10 s at 500 Hz
 # The +- of a measured value: median and 90th percentile of the absolute error on the 200 recordings
 # of LUDB against its annotators, from benchmarks/results/measurement.json. The allowances of
 # signals/delineation.py (feet of the waves) were set on the same recordings.
@@ -64,13 +64,16 @@ def swapped_limb_leads(samples_mv: NDArray[np.floating], *, sampling_rate_hz: fl
 
 
 def measure_all(
-    recordings: Sequence[NDArray[np.floating]], sampling_rates_hz: Sequence[float]
+    recordings: Sequence[NDArray[np.floating]],
+    sampling_rates_hz: Sequence[float],
+    *,
+    seek_swaps: bool = True,
 ) -> list[Measurement]:
     """Return what can be read from each recording (12, time) in mV, in their order.
 
     A P wave counts only when it stands at the same place before most QRS complexes, so there is
     none, and no PR interval, in atrial fibrillation. Nothing is read from a recording with a value
-    that is not finite.
+    that is not finite. Without ``seek_swaps`` no limb leads are said to be swapped.
     """
     groups: dict[tuple[int, float], list[int]] = defaultdict(list)
     for place, (samples, rate_hz) in enumerate(zip(recordings, sampling_rates_hz, strict=True)):
@@ -82,7 +85,7 @@ def measure_all(
         size = max(1, BLOCK_SAMPLES // num_samples)
         for start in range(0, len(places), size):
             block = places[start : start + size]
-            measured = _measure_block([recordings[place] for place in block], rate_hz)
+            measured = _measure_block([recordings[place] for place in block], rate_hz, seek_swaps)
             for place, one in zip(block, measured, strict=True):
                 found[place] = one
     return found
@@ -106,10 +109,12 @@ def waves_of(
 
 
 def _measure_block(
-    recordings: Sequence[NDArray[np.floating]], sampling_rate_hz: float
+    recordings: Sequence[NDArray[np.floating]], sampling_rate_hz: float, seek_swaps: bool
 ) -> list[Measurement]:
     complexes, waves = waves_of(recordings, sampling_rate_hz)
-    exchanged = swapped(waves.above_mv, waves.start, waves.stop)
+    exchanged: list[str | None] = [None] * len(recordings)
+    if seek_swaps:
+        exchanged = swapped(waves.above_mv, waves.start, waves.stop)
     read = zip(
         _known(waves.qrs_ms, 2),
         _known(waves.pr_ms, 2),

@@ -92,13 +92,15 @@ def _without_baseline(leads: Floats, rate_hz: float, before: int, after: int) ->
     every = max(1, int(rate_hz / BASELINE_HZ))
     slow = _slow(leads, every, round(BASELINE_S * rate_hz / every / 2))
     share = ((np.arange(every) + 0.5) / every).astype(np.float32)
-    pairs = np.stack([slow[..., :-1], slow[..., 1:]], axis=-1).reshape(-1, 2)
-    baseline = (pairs @ np.stack([1 - share, share])).reshape(*leads.shape[:2], -1)
+    weights = np.stack([1 - share, share])
     wide = np.empty((*leads.shape[:2], before + num + after), dtype=np.float32)
-    inner = wide[..., before : before + num]
-    np.subtract(leads, baseline[..., every // 2 : every // 2 + num], out=inner)
-    wide[..., :before] = inner[..., :1]
-    wide[..., before + num :] = inner[..., -1:]
+    for lead, low, out in zip(leads, slow, wide, strict=True):  # one at a time stays in the cache
+        pairs = np.stack([low[:, :-1], low[:, 1:]], axis=-1).reshape(-1, 2)
+        baseline = (pairs @ weights).reshape(len(lead), -1)
+        inner = out[:, before : before + num]
+        np.subtract(lead, baseline[:, every // 2 : every // 2 + num], out=inner)
+        out[:, :before] = inner[:, :1]
+        out[:, before + num :] = inner[:, -1:]
     return wide
 
 

@@ -186,13 +186,16 @@ def _may_be_clipped(
 ) -> NDArray[np.bool_]:
     """Say which leads are not surely free of runs: one of ``width`` holds a thinned sample."""
     lowest, highest = extremes
-    thinned = np.ascontiguousarray(samples[:, ::width])
+    may_be: NDArray[np.bool_] = highest - lowest > quality.clipped_mv
+    wide = np.flatnonzero(may_be)
+    lowest, highest = lowest[wide], highest[wide]
+    thinned = samples[:, ::width][wide]
     top = (highest - _margin(highest)).astype(samples.dtype)[:, None]
     bottom = (lowest + _margin(lowest)).astype(samples.dtype)[:, None]
     at_top = (thinned > top).sum(axis=1, dtype=np.uint32)
     at_bottom = (thinned < bottom).sum(axis=1, dtype=np.uint32)
-    may_be: NDArray[np.bool_] = np.maximum(at_top, at_bottom) >= quality.clipped_runs
-    return may_be & (highest - lowest > quality.clipped_mv)
+    may_be[wide] = np.maximum(at_top, at_bottom) >= quality.clipped_runs
+    return may_be
 
 
 def _margin(extreme: NDArray[np.float64]) -> NDArray[np.float64]:

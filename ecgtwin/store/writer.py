@@ -6,13 +6,13 @@ import platform
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, StoreError
-from ecgtwin.signals.leads import INDEPENDENT_LEADS, LEADS, derived_leads
+from ecgtwin.signals.leads import INDEPENDENT_LEADS, LEADS
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.commit import put_new, stage
 from ecgtwin.store.layout import (
@@ -38,6 +38,8 @@ from ecgtwin.store.manifest import (
 )
 from ecgtwin.store.objects import join, object_exists, read_object, replace_object
 from ecgtwin.store.zarr_shards import encode_metadata, encode_shard, read_layout
+
+Steps = TypeVar("Steps", np.int16, np.int32)
 
 _BLOCK_SAMPLES = 1 << 17  # quantised together: they stay in the cache
 
@@ -100,17 +102,17 @@ def _quantise_block(
     steps = np.empty((len(samples), len(INDEPENDENT_LEADS), samples.shape[2]))
     steps[:, :2], steps[:, 2:] = samples[:, :2], samples[:, 6:]
     steps *= steps_per_mv
-    lowest, highest = steps.min(initial=0), steps.max(initial=0)  # NaN where a value is missing
-    if lowest >= -LIMIT / 2 and highest <= LIMIT / 2:  # then no lead can saturate
-        np.rint(steps, out=steps)
-        stored[:, :2], stored[:, 6:] = steps[:, :2], steps[:, 2:]
-        stored[:, 2:6] = _derived_steps(steps)
+    largest_mv = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+    if largest_mv * steps_per_mv < LIMIT // 2:  # all are finite, and no lead can saturate
+        whole = np.rint(steps, out=steps).astype(np.int16)
+        stored[:, :2], stored[:, 6:] = whole[:, :2], whole[:, 2:]
+        stored[:, 2:6] = _derived_steps(whole[:, 0], whole[:, 1])
         return np.zeros(len(samples), dtype=np.int64)
     missing = np.isnan(steps)
     cut = np.abs(steps) > LIMIT + 0.5
-    steps = np.rint(np.clip(np.where(missing, 0, steps), -LIMIT, LIMIT))
-    derived = _derived_steps(steps)
-    stored[:, :2], stored[:, 6:] = steps[:, :2], steps[:, 2:]
+    whole = np.rint(np.clip(np.where(missing, 0, steps), -LIMIT, LIMIT)).astype(np.int32)
+    derived = _derived_steps(whole[:, 0], whole[:, 1])
+    stored[:, :2], stored[:, 6:] = whole[:, :2], whole[:, 2:]
     stored[:, 2:6] = np.clip(derived, -LIMIT, LIMIT)
     limb_missing = missing[:, :1] | missing[:, 1:2]
     gone = np.repeat(limb_missing, 4, axis=1)
@@ -120,13 +122,16 @@ def _quantise_block(
     return saturated
 
 
-def _derived_steps(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return III, aVR, aVL and aVF in whole steps.
+def _derived_steps(one: NDArray[Steps], two: NDArray[Steps]) -> NDArray[Steps]:
+    """Return III, aVR, aVL and aVF (row, 4, time) from the steps of I and II."""
+    right, left = _with_halves(0, -(one + two)), _with_halves(one, -two)
+    return np.stack([two - one, right, left, _with_halves(two, -one)], axis=1)
 
-    Sums of whole steps and their halves are exact in float64, so rint rounds true halves to even.
-    """
-    derived = derived_leads(steps[:, 0], steps[:, 1])
-    return np.rint(derived, out=derived)
+
+def _with_halves(whole: NDArray[Steps] | int, halves: NDArray[Steps]) -> NDArray[Steps]:
+    """Return ``whole + halves / 2``, rounded half to even."""
+    below: NDArray[Steps] = whole + (halves >> 1)
+    return below + (below & halves & 1)
 
 
 def write_shard(
