@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.generation.gates import NOT_FINITE, failed_gates
+from ecgtwin.generation.gates import NOT_FINITE, failed_gates_of
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort
-from ecgtwin.signals.beats import Measurement
 from ecgtwin.signals.leads import limb_residual_mv
-from ecgtwin.signals.measurement import measure_all
+from ecgtwin.signals.measurement import BLOCK_SAMPLES, Measurement, measure_all
 from ecgtwin.store.reader import to_mv
 from ecgtwin.store.writer import quantise
 
@@ -36,38 +35,51 @@ class Judged:
 def judge_rows(
     cohort: ResolvedCohort, requests: Sequence[SampleRequest], samples_mv: NDArray[np.float32]
 ) -> list[Judged]:
-    """Return what was found of each row of (rows, 12, time) in mV, drawn for ``requests``."""
-    is_finite = [bool(np.isfinite(row_mv).all()) for row_mv in samples_mv]
-    layout, gates = cohort.layout, cohort.plan.spec.gates
-    steps, _ = quantise(samples_mv, step_mv=layout.step_mv)
-    stored_mv = to_mv(steps, step_mv=layout.step_mv)
-    finite = np.flatnonzero(is_finite).tolist()
-    measurements = [Measurement(num_beats=0)] * len(requests)
-    rates_hz = [layout.sampling_rate_hz] * len(finite)
-    for place, found in zip(finite, measure_all(list(stored_mv[finite]), rates_hz), strict=True):
-        measurements[place] = found
-    residuals_mv = limb_residual_mv(stored_mv).tolist()
-    failures = [[NOT_FINITE]] * len(requests)
-    for place in finite:
-        failures[place] = (
-            []
-            if gates is None
-            else failed_gates(
-                stored_mv[place],
-                measured=measurements[place],
-                limb_residual_mv=residuals_mv[place],
-                condition=requests[place].condition,
-                gates=gates,
-                sampling_rate_hz=layout.sampling_rate_hz,
-            )
-        )
-    is_exact = gates is not None and gates.accept == "exact"
+    """Return what was found of each row of (rows, 12, time) in mV, drawn for ``requests``.
+
+    A few rows go through every step together while they are in the cache.
+    """
+    size = max(1, BLOCK_SAMPLES // max(1, samples_mv.shape[2]))
     return [
-        Judged(measured, residual, tuple(failed), not failed if is_exact else is_whole)
-        for measured, residual, failed, is_whole in zip(
-            measurements, residuals_mv, failures, is_finite, strict=True
+        judged
+        for start in range(0, len(requests), size)
+        for judged in _judge_block(
+            cohort, requests[start : start + size], samples_mv[start : start + size]
         )
     ]
+
+
+def _judge_block(
+    cohort: ResolvedCohort, requests: Sequence[SampleRequest], samples_mv: NDArray[np.float32]
+) -> list[Judged]:
+    layout, gates = cohort.layout, cohort.plan.spec.gates
+    is_finite = np.isfinite(samples_mv).all(axis=(1, 2))
+    steps, _ = quantise(samples_mv, step_mv=layout.step_mv)
+    stored_mv = to_mv(steps, step_mv=layout.step_mv)
+    residuals_mv = limb_residual_mv(stored_mv).tolist()
+    judged = [
+        Judged(Measurement(num_beats=0), residual_mv, (NOT_FINITE,), is_accepted=False)
+        for residual_mv in residuals_mv
+    ]
+    finite = np.flatnonzero(is_finite).tolist()
+    if len(finite) < len(judged):
+        stored_mv = stored_mv[finite]
+    rates_hz = [layout.sampling_rate_hz] * len(finite)
+    measured = measure_all(list(stored_mv), rates_hz, seek_swaps=False)
+    failures: list[list[str]] = [[] for _ in finite]
+    if gates is not None:
+        failures = failed_gates_of(
+            stored_mv,
+            measured=measured,
+            limb_residuals_mv=[residuals_mv[row] for row in finite],
+            conditions=[requests[row].condition for row in finite],
+            gates=gates,
+            sampling_rate_hz=layout.sampling_rate_hz,
+        )
+    is_exact = gates is not None and gates.accept == "exact"
+    for row, one, failed in zip(finite, measured, failures, strict=True):
+        judged[row] = Judged(one, residuals_mv[row], tuple(failed), not (is_exact and failed))
+    return judged
 
 
 def manifest_columns(

@@ -5,12 +5,14 @@ minima and maxima. Both are several times quicker here than a call per lead or a
 """
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Real = TypeVar("Real", bound=np.floating)
 
 BLOCK = 32  # samples that one row of the matrix product gives
 
@@ -59,20 +61,19 @@ def thinned(leads: Floats, sampling_rate_hz: float, least_hz: float) -> tuple[Fl
     return low, sampling_rate_hz / every
 
 
-def ranked(planes: NDArray[np.floating], rank: int) -> NDArray[np.floating]:
-    """Return the ``rank``-th smallest along the first axis; ``planes`` is overwritten."""
-    wires = list(planes)
-    spare = np.empty_like(wires[0])
-    for low, high, keep_low, keep_high in _network(len(wires), rank):
+def ranked(planes: NDArray[Real], rank: int) -> NDArray[Real]:
+    """Return the ``rank``-th smallest along the first axis."""
+    wires, own = list(planes), list(np.empty_like(planes))  # what they hold, where they write
+    spare = np.empty_like(planes[0])
+    for low, high, keep_low, keep_high in _network(len(planes), rank):
+        one, other = wires[low], wires[high]
+        if keep_low:
+            wires[low] = np.minimum(one, other, out=spare if keep_high else own[low])
+        if keep_high:
+            wires[high] = np.maximum(one, other, out=own[high])
         if keep_low and keep_high:
-            np.minimum(wires[low], wires[high], out=spare)
-            np.maximum(wires[low], wires[high], out=wires[high])
-            wires[low], spare = spare, wires[low]
-        elif keep_low:
-            np.minimum(wires[low], wires[high], out=wires[low])
-        else:
-            np.maximum(wires[low], wires[high], out=wires[high])
-    result: NDArray[np.floating] = wires[rank]
+            own[low], spare = spare, own[low]
+    result: NDArray[Real] = wires[rank]
     return result
 
 
@@ -103,7 +104,7 @@ def _merge_exchange(size: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def highest_near(samples: Floats, width: int) -> Floats:
+def highest_near(samples: NDArray[Real], width: int) -> NDArray[Real]:
     """Return at each place of (..., time) the maximum of the ``width`` samples that start there.
 
     Beyond the end there is nothing: the last places see fewer samples.

@@ -235,12 +235,8 @@ def _p_waves(
     """Return onset (NaN) and peak (0) of the P wave of each median beat where it has one."""
     start = np.maximum(fine.first, onset - fine.num(0.3))
     stop = onset - fine.num(0.03)
-    tops = np.zeros(size.shape, dtype=bool)
-    tops[:, 1:-1] = (size[:, 1:-1] > size[:, :-2]) & (size[:, 1:-1] >= size[:, 2:])
-    tops &= fine.between(start + 1, stop - 1)
-    peak = np.zeros(len(onset), dtype=np.int64)
-    for one in np.flatnonzero(tops.any(axis=1) & (stop - start >= fine.num(0.08))):
-        peak[one] = _last_clear(size[one, : stop[one]], start[one], np.flatnonzero(tops[one]))
+    wide = stop - start >= fine.num(0.08)
+    peak = _last_clear(np.where(fine.between(start, np.where(wide, stop, 0)), size, np.inf))
     each = np.arange(len(onset))
     towards, wave = _along(above, peak)
     first = np.maximum(fine.first, peak - fine.num(0.12))
@@ -257,27 +253,24 @@ def _p_waves(
     )
 
 
-def _last_clear(size: Floats, start: int, tops: Ints) -> int:
-    """Return the last top whose prominence is near the greatest; 0 when none is prominent.
+def _last_clear(size: Floats) -> Ints:
+    """Return where in each row the last top is whose prominence is near the greatest; 0: nowhere.
 
-    A T wave may stand before the P wave; noise may stand after it.
+    Tops stand between the infinite values around what is looked at. A T wave may stand before the
+    P wave; noise may stand after it.
     """
-    heights = size[tops].tolist()
-    valleys = np.minimum.reduceat(size, [start, *tops]).tolist()
-    prominences = []
-    for one, height in enumerate(heights):
-        left, at = valleys[one], one
-        while at > 0 and heights[at - 1] <= height:
-            at -= 1
-            left = min(left, valleys[at])
-        right, at = valleys[one + 1], one
-        while at + 1 < len(heights) and heights[at + 1] <= height:
-            at += 1
-            right = min(right, valleys[at + 1])
-        prominences.append(height - max(left, right))
-    least = max(0.3 * max(prominences), MIN_P_MV / 2)
-    clear = [top for top, prominence in zip(tops, prominences, strict=True) if prominence >= least]
-    return int(clear[-1]) if clear else 0
+    finite = float(np.finfo(np.float32).max)
+    _, found = signal.find_peaks(
+        size.ravel(), height=(None, finite), plateau_size=(None, None), prominence=(None, None)
+    )
+    rows, places = np.divmod(found["left_edges"], size.shape[1])
+    prominences = found["prominences"]
+    greatest = np.zeros(len(size))
+    np.maximum.at(greatest, rows, prominences)
+    clear = prominences >= np.maximum(0.3 * greatest, MIN_P_MV / 2)[rows]
+    last = np.zeros(len(size), dtype=np.int64)
+    last[rows[clear]] = places[clear]
+    return last
 
 
 def _steadiness(beats: Beats, towards: Floats, first: Ints, stop: Ints, fine: _Fine) -> Floats:

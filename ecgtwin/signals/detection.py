@@ -44,10 +44,10 @@ class Complexes:
     time_s: NDArray[np.float64]  # (complex,)
     likeness: NDArray[np.float64]  # (complex,) correlation with the usual complex of its recording
 
-    def of(self, recording: int) -> slice:
-        """Return which complexes are of one recording."""
-        first, last = np.searchsorted(self.recording, (recording, recording + 1))
-        return slice(int(first), int(last))
+    def slices(self, num_recordings: int) -> list[slice]:
+        """Return which complexes are of each recording."""
+        bounds = np.searchsorted(self.recording, np.arange(num_recordings + 1)).tolist()
+        return [slice(first, last) for first, last in pairwise(bounds)]
 
 
 NO_COMPLEXES = Complexes(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
@@ -95,7 +95,7 @@ def _joint_slope(banded: Floats, rate_hz: float) -> Floats:
     power *= rate_hz / 2
     power *= power
     energy = convolved(power, _smoothing_taps(rate_hz))
-    most = MAX_LEAD_SHARE * ranked(energy.copy(), len(energy) // 2)
+    most = MAX_LEAD_SHARE * ranked(energy, len(energy) // 2)
     joint: Floats = np.sqrt(np.minimum(energy, most, out=energy).mean(axis=0))
     return joint
 

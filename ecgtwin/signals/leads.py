@@ -48,10 +48,18 @@ def derive_limb_leads(independent: NDArray[np.floating]) -> NDArray[np.floating]
 
     III = II - I (Einthoven 1913); aVR, aVL, aVF as Goldberger 1942 defined them.
     """
-    one, two = independent[..., 0, :], independent[..., 1, :]
-    limb = np.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=-2)
-    twelve: NDArray[np.floating] = np.concatenate([limb, independent[..., 2:, :]], axis=-2)
+    derived = np.stack(_derived(independent[..., 0, :], independent[..., 1, :]), axis=-2)
+    twelve: NDArray[np.floating] = np.concatenate(
+        [independent[..., :2, :], derived, independent[..., 2:, :]], axis=-2
+    )
     return twelve
+
+
+def _derived(
+    one: NDArray[np.floating], two: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], ...]:
+    """Return leads III, aVR, aVL and aVF from I and II."""
+    return two - one, -(one + two) / 2, one - two / 2, two - one / 2
 
 
 def take_leads(samples: NDArray[np.floating], order: Sequence[str]) -> NDArray[np.floating]:
@@ -77,6 +85,7 @@ def twelve_leads(samples: NDArray[np.floating], order: Sequence[str]) -> NDArray
 
 def limb_residual_mv(samples_mv: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the largest departure from the limb-lead identities, in mV, per record (...,)."""
-    derived = derive_limb_leads(independent_leads(samples_mv))
-    residual: NDArray[np.floating] = np.abs(derived - samples_mv)[..., 2:6, :].max(axis=(-2, -1))
+    derived = _derived(samples_mv[..., 0, :], samples_mv[..., 1, :])
+    apart = [np.abs(lead - samples_mv[..., 2 + at, :]) for at, lead in enumerate(derived)]
+    residual: NDArray[np.floating] = np.max([lead.max(axis=-1) for lead in apart], axis=0)
     return residual

@@ -3,9 +3,11 @@
 Recordings of one shape go through every step together, in blocks that fit the cache.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from ecgtwin.signals.median_beats import median_beats
 
 LEAST_HZ = 450.0  # faster recordings are thinned to a whole fraction of their rate, at least this
 LEAST_S = 1.0  # in less there is nothing to compare a beat with
-BLOCK_SAMPLES = 80_000  # of one lead: 16 recordings of 10 s at 500 Hz
+BLOCK_SAMPLES = 160_000  # of one lead: 32 recordings of 10 s at 500 Hz
 # The +- of a measured value: median and 90th percentile of the absolute error on the 200 recordings
 # of LUDB against its annotators, from benchmarks/results/measurement.json. The allowances of
 # signals/delineation.py (feet of the waves) were set on the same recordings.
@@ -62,13 +64,16 @@ def swapped_limb_leads(samples_mv: NDArray[np.floating], *, sampling_rate_hz: fl
 
 
 def measure_all(
-    recordings: Sequence[NDArray[np.floating]], sampling_rates_hz: Sequence[float]
+    recordings: Sequence[NDArray[np.floating]],
+    sampling_rates_hz: Sequence[float],
+    *,
+    seek_swaps: bool = True,
 ) -> list[Measurement]:
     """Return what can be read from each recording (12, time) in mV, in their order.
 
     A P wave counts only when it stands at the same place before most QRS complexes, so there is
     none, and no PR interval, in atrial fibrillation. Nothing is read from a recording with a value
-    that is not finite.
+    that is not finite. Without ``seek_swaps`` no limb leads are said to be swapped.
     """
     groups: dict[tuple[int, float], list[int]] = defaultdict(list)
     for place, (samples, rate_hz) in enumerate(zip(recordings, sampling_rates_hz, strict=True)):
@@ -80,7 +85,7 @@ def measure_all(
         size = max(1, BLOCK_SAMPLES // num_samples)
         for start in range(0, len(places), size):
             block = places[start : start + size]
-            measured = _measure_block([recordings[place] for place in block], rate_hz)
+            measured = _measure_block([recordings[place] for place in block], rate_hz, seek_swaps)
             for place, one in zip(block, measured, strict=True):
                 found[place] = one
     return found
@@ -104,14 +109,27 @@ def waves_of(
 
 
 def _measure_block(
-    recordings: Sequence[NDArray[np.floating]], sampling_rate_hz: float
-) -> Iterator[Measurement]:
+    recordings: Sequence[NDArray[np.floating]], sampling_rate_hz: float, seek_swaps: bool
+) -> list[Measurement]:
     complexes, waves = waves_of(recordings, sampling_rate_hz)
-    exchanged = swapped(waves.above_mv, waves.start, waves.stop)
-    return (
-        _measurement(complexes.time_s[complexes.of(one)], waves, one, exchanged[one])
-        for one in range(len(recordings))
+    exchanged: list[str | None] = [None] * len(recordings)
+    if seek_swaps:
+        exchanged = swapped(waves.above_mv, waves.start, waves.stop)
+    read = zip(
+        _known(waves.qrs_ms, 2),
+        _known(waves.pr_ms, 2),
+        _known(waves.qt_ms, 2),
+        _known(waves.p_wave_mv, 4),
+        _known(waves.r_amplitude_mv, 4),
+        _known(waves.axis_deg, 2),
+        strict=True,
     )
+    times_s = complexes.time_s.tolist()
+    slices = complexes.slices(len(recordings))
+    return [
+        _measurement(times_s[mine], values, swapped_leads)
+        for mine, values, swapped_leads in zip(slices, read, exchanged, strict=True)
+    ]
 
 
 def _independent(recordings: Sequence[NDArray[np.floating]]) -> Floats:
@@ -127,29 +145,36 @@ def _independent(recordings: Sequence[NDArray[np.floating]]) -> Floats:
 
 
 def _measurement(
-    times_s: NDArray[np.float64], waves: Waves, place: int, exchanged: str | None
+    times_s: list[float], read: tuple[float | None, ...], exchanged: str | None
 ) -> Measurement:
+    """Return the measurement of a recording from its beats and what was read of its median beat."""
     if len(times_s) < 2:
         return Measurement(len(times_s))
-    rr_s = np.diff(times_s)
-    mean_s = float(times_s[-1] - times_s[0]) / len(rr_s)
-    qt_ms = _known(waves.qt_ms[place], 2)
+    rr_s = [right - left for left, right in pairwise(times_s)]
+    mean_s = (times_s[-1] - times_s[0]) / len(rr_s)
+    qrs_ms, pr_ms, qt_ms, p_wave_mv, r_amplitude_mv, axis_deg = read
     return Measurement(
         num_beats=len(times_s),
         heart_rate_bpm=round(60 / mean_s, 3),
-        rr_sd_ms=round(float(1000 * rr_s.std(ddof=1)), 2) if len(rr_s) > 1 else None,
-        qrs_ms=_known(waves.qrs_ms[place], 2),
-        pr_ms=_known(waves.pr_ms[place], 2),
+        rr_sd_ms=round(1000 * _deviation(rr_s), 2) if len(rr_s) > 1 else None,
+        qrs_ms=qrs_ms,
+        pr_ms=pr_ms,
         qt_ms=qt_ms,
-        p_wave_mv=_known(waves.p_wave_mv[place], 4),
-        r_amplitude_mv=_known(waves.r_amplitude_mv[place], 4),
+        p_wave_mv=p_wave_mv,
+        r_amplitude_mv=r_amplitude_mv,
         qtc_fridericia_ms=None if qt_ms is None else round(qt_ms / mean_s ** (1 / 3), 2),
         qtc_bazett_ms=None if qt_ms is None else round(qt_ms / mean_s**0.5, 2),
-        qrs_axis_deg=_known(waves.axis_deg[place], 2),
+        qrs_axis_deg=axis_deg,
         swapped_limb_leads=exchanged,
     )
 
 
-def _known(value: np.floating, decimals: int) -> float | None:
-    """Return a float, rounded: a block of another size may differ in the seventh digit."""
-    return None if np.isnan(value) else round(float(value), decimals)
+def _deviation(values: list[float]) -> float:
+    """Return the deviation of a sample: over one less than its number."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _known(values: Floats, decimals: int) -> list[float | None]:
+    """Return floats, rounded: a block of another size may differ in the seventh digit."""
+    return [None if value != value else round(value, decimals) for value in values.tolist()]

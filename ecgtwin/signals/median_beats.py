@@ -1,5 +1,8 @@
 """The median beats of many recordings of one shape, cut from their eight independent leads."""
 
+from itertools import pairwise
+from statistics import median
+
 import numpy as np
 
 from ecgtwin.signals.convolution import Floats, Ints, convolved, ranked
@@ -26,20 +29,20 @@ def median_beats(leads: Floats, complexes: Complexes, *, rate_hz: float) -> Beat
     starts = np.zeros((NUM_BEATS, num_recordings), dtype=np.int64)
     counts, first = np.zeros((2, num_recordings), dtype=np.int64)
     stop = np.full(num_recordings, before + after + 1)
-    for one in range(num_recordings):
-        mine = complexes.of(one)
-        times_s = complexes.time_s[mine]
-        if len(times_s) < 2:
+    times_s, likeness = complexes.time_s.tolist(), complexes.likeness.tolist()
+    peaks = np.rint(complexes.time_s * rate_hz).astype(np.int64).tolist()
+    for one, mine in enumerate(complexes.slices(num_recordings)):
+        if mine.stop - mine.start < 2:
             continue
-        usual_rr_s = float(np.median(np.diff(times_s)))
+        usual_rr_s = median([right - left for left, right in pairwise(times_s[mine])])
         left = round(min(BEFORE_S, BEFORE_RR * usual_rr_s) * rate_hz)
         right = round(min(AFTER_S, AFTER_RR * usual_rr_s) * rate_hz)
-        peaks = np.rint(times_s * rate_hz).astype(np.int64)
-        whole = np.flatnonzero((peaks >= left) & (peaks + right < num_samples)).tolist()
-        taken = _take(whole, complexes.likeness[mine].tolist())
+        its_peaks = peaks[mine]
+        whole = [at for at, peak in enumerate(its_peaks) if left <= peak < num_samples - right]
+        taken = _take(whole, likeness[mine])
         if len(taken) >= 2:
             counts[one], first[one], stop[one] = len(taken), before - left, before + right + 1
-            starts[: len(taken), one] = peaks[taken]
+            starts[: len(taken), one] = [its_peaks[at] for at in taken]
     wide = _without_baseline(leads, rate_hz, before, after + 1)
     beats = _cut(wide, starts, before + after + 1)
     return Beats(_median(beats, counts), beats, counts, before, first, stop, rate_hz)
@@ -69,17 +72,18 @@ def _cut(wide: Floats, starts: Ints, width: int) -> Floats:
 
 def _median(beats: Floats, counts: Ints) -> Floats:
     """Return the median (lead, recording, n) of the first ``counts`` beats; the others become 0."""
-    planes = beats.copy()
-    for one in np.flatnonzero(counts < NUM_BEATS):
+    few = np.flatnonzero(counts < NUM_BEATS).tolist()
+    for one in few:
         num = int(counts[one])
-        beats[num:, :, one] = 0
         if num == 2:  # the mean of two is their median
-            planes[2, :, one] = beats[:2, :, one].mean(axis=0)
-        planes[num | 1 :: 2, :, one] = np.inf
-        planes[(num | 1) + 1 :: 2, :, one] = -np.inf
-    median: Floats = ranked(planes, NUM_BEATS // 2)
-    median[:, counts == 0] = 0
-    return median
+            beats[2, :, one] = beats[:2, :, one].mean(axis=0)
+        beats[num | 1 :: 2, :, one] = np.inf
+        beats[(num | 1) + 1 :: 2, :, one] = -np.inf
+    middle: Floats = ranked(beats, NUM_BEATS // 2)
+    for one in few:
+        beats[counts[one] :, :, one] = 0
+    middle[:, counts == 0] = 0
+    return middle
 
 
 def _without_baseline(leads: Floats, rate_hz: float, before: int, after: int) -> Floats:
@@ -88,21 +92,23 @@ def _without_baseline(leads: Floats, rate_hz: float, before: int, after: int) ->
     every = max(1, int(rate_hz / BASELINE_HZ))
     slow = _slow(leads, every, round(BASELINE_S * rate_hz / every / 2))
     share = ((np.arange(every) + 0.5) / every).astype(np.float32)
-    pairs = np.stack([slow[..., :-1], slow[..., 1:]], axis=-1).reshape(-1, 2)
-    baseline = (pairs @ np.stack([1 - share, share])).reshape(*leads.shape[:2], -1)
+    weights = np.stack([1 - share, share])
     wide = np.empty((*leads.shape[:2], before + num + after), dtype=np.float32)
-    inner = wide[..., before : before + num]
-    np.subtract(leads, baseline[..., every // 2 : every // 2 + num], out=inner)
-    wide[..., :before] = inner[..., :1]
-    wide[..., before + num :] = inner[..., -1:]
+    for lead, low, out in zip(leads, slow, wide, strict=True):  # one at a time stays in the cache
+        pairs = np.stack([low[:, :-1], low[:, 1:]], axis=-1).reshape(-1, 2)
+        baseline = (pairs @ weights).reshape(len(lead), -1)
+        inner = out[:, before : before + num]
+        np.subtract(lead, baseline[:, every // 2 : every // 2 + num], out=inner)
+        out[:, :before] = inner[:, :1]
+        out[:, before + num :] = inner[:, -1:]
     return wide
 
 
 def _slow(leads: Floats, every: int, half: int) -> Floats:
     """Return Hann-weighted means of ``every`` samples each, from one before to two after."""
     num = leads.shape[2] // every
-    rows = np.ascontiguousarray(leads[..., : num * every]).reshape(-1, every)
-    means = (rows @ np.full(every, 1 / every, dtype=np.float32)).reshape(*leads.shape[:2], num)
+    rows = leads[..., : num * every].reshape(*leads.shape[:2], num, every)
+    means = rows @ np.full(every, 1 / every, dtype=np.float32)
     window = np.hanning(2 * half + 3)[1:-1]
     taps = tuple((window / window.sum()).tolist())
     beyond = half + 2

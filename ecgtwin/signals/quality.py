@@ -9,18 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ecgtwin.signals.convolution import highest_near
 from ecgtwin.signals.leads import LEADS
 from ecgtwin.spec.ingest import QualitySpec
 
 REST_MV = 1e-3  # nearer than this to a lead's extreme is at it
 
 _USUAL = QualitySpec()
-_THINNED = 128  # samples of a window of flat_s that the bound looks at
-_BLOCK = 16  # of them have one pair of extremes
+_THINNED = 32  # samples of a window of flat_s that the bound looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +47,33 @@ def faults(
       extreme, which is further than ``clipped_mv`` from its median
     - amplitude: the largest distance from the median, of a lead (high), of all leads (low)
     """
-    lowest = samples_mv.min(axis=1).astype(np.float64)
-    highest = samples_mv.max(axis=1).astype(np.float64)
+    extremes = _extremes(samples_mv)
     found = [
         *_flat(samples_mv, sampling_rate_hz, quality, names),
-        *_clipped(samples_mv, (lowest, highest), sampling_rate_hz, quality, names),
-        *_amplitude(samples_mv, highest - lowest, quality, names),
+        *_clipped(samples_mv, extremes, sampling_rate_hz, quality, names),
+        *_amplitude(samples_mv, extremes[1] - extremes[0], quality, names),
     ]
     return tuple(found)
+
+
+def may_have_faults(
+    samples_mv: NDArray[np.floating], *, sampling_rate_hz: float, quality: QualitySpec = _USUAL
+) -> NDArray[np.bool_]:
+    """Say in which recordings of (row, lead, time), all finite, there may be ``faults``.
+
+    In the others there is surely none.
+    """
+    num_rows, num_leads, num_samples = samples_mv.shape
+    leads = samples_mv.reshape(-1, num_samples)
+    extremes = _extremes(leads)
+    spans = extremes[1] - extremes[0]
+    doubtful = spans > quality.max_amplitude_mv
+    doubtful |= _may_be_flat(leads, _flat_width(num_samples, sampling_rate_hz, quality), quality)
+    doubtful |= _may_be_clipped(leads, extremes, _run_width(sampling_rate_hz, quality), quality)
+    widest = spans.reshape(num_rows, num_leads).max(axis=1)
+    is_low = widest / 2 < quality.min_amplitude_mv
+    found: NDArray[np.bool_] = doubtful.reshape(num_rows, num_leads).any(axis=1) | is_low
+    return found
 
 
 def flat_leads(
@@ -65,9 +83,8 @@ def flat_leads(
 
     A recording shorter than ``flat_s`` is one window. Windows that touch count as one stretch.
     """
-    num = samples_mv.shape[1]
-    width = min(max(1, int(quality.flat_s * sampling_rate_hz)), num)
-    doubtful = np.flatnonzero(_may_be_flat(samples_mv, width, quality.flat_mv))
+    width = _flat_width(samples_mv.shape[1], sampling_rate_hz, quality)
+    doubtful = np.flatnonzero(_may_be_flat(samples_mv, width, quality))
     found = {}
     for lead in doubtful.tolist():
         stretch = _longest_flat(samples_mv[lead].astype(np.float64), width, quality.flat_mv)
@@ -81,6 +98,19 @@ def listed(words: Sequence[str]) -> str:
     return ", ".join(words)
 
 
+def _extremes(samples: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lowest and the highest sample of each lead."""
+    return samples.min(axis=1).astype(np.float64), samples.max(axis=1).astype(np.float64)
+
+
+def _flat_width(num_samples: int, rate_hz: float, quality: QualitySpec) -> int:
+    return min(max(1, int(quality.flat_s * rate_hz)), num_samples)
+
+
+def _run_width(rate_hz: float, quality: QualitySpec) -> int:
+    return max(3, int(quality.clipped_run_s * rate_hz))
+
+
 def _flat(
     samples: NDArray[np.floating], rate_hz: float, quality: QualitySpec, names: Sequence[str]
 ) -> list[Fault]:
@@ -92,23 +122,24 @@ def _flat(
     return [Fault("flat_lead", value, f"flat for {quality.flat_s:g} s or more in lead {leads}")]
 
 
-def _may_be_flat(samples: NDArray[np.floating], width: int, flat_mv: float) -> NDArray[np.bool_]:
+def _may_be_flat(
+    samples: NDArray[np.floating], width: int, quality: QualitySpec
+) -> NDArray[np.bool_]:
     """Say which leads are not surely moving in every window of ``width`` samples.
 
-    Any window holds ``whole`` neighbouring blocks of the thinned samples; what those span, it spans
-    at least.
+    Any window holds ``width // stride`` neighbouring samples of the thinned ones; what those span,
+    it spans at least.
     """
     stride = max(1, width // _THINNED)
-    whole = (width // stride - _BLOCK + 1) // _BLOCK
-    thinned = samples[:, ::stride]
-    num_blocks = thinned.shape[1] // _BLOCK
-    if whole < 1 or num_blocks < whole:
+    within = width // stride
+    thinned = np.ascontiguousarray(samples[:, ::stride])
+    if thinned.shape[1] < within:
         return np.ones(len(samples), dtype=bool)
-    blocks = thinned[:, : num_blocks * _BLOCK].reshape(len(samples), num_blocks, _BLOCK)
-    highest = sliding_window_view(blocks.max(axis=2), whole, axis=1).max(axis=2)
-    lowest = sliding_window_view(blocks.min(axis=2), whole, axis=1).min(axis=2)
+    num_windows = thinned.shape[1] - within + 1
+    highest = highest_near(thinned, within)[:, :num_windows]
+    lowest = -highest_near(-thinned, within)[:, :num_windows]
     spans = highest.astype(np.float64) - lowest
-    may_be: NDArray[np.bool_] = spans.min(axis=1) < flat_mv
+    may_be: NDArray[np.bool_] = spans.min(axis=1) < quality.flat_mv
     return may_be
 
 
@@ -131,12 +162,9 @@ def _clipped(
     names: Sequence[str],
 ) -> list[Fault]:
     lowest, highest = extremes
-    width = max(3, int(quality.clipped_run_s * rate_hz))
-    fewest = quality.clipped_runs * width
-    wide = highest - lowest > quality.clipped_mv
-    may_be = wide & ((_num_at(samples, highest) >= fewest) | (_num_at(-samples, -lowest) >= fewest))
+    width = _run_width(rate_hz, quality)
     found = []
-    for lead in np.flatnonzero(may_be).tolist():
+    for lead in np.flatnonzero(_may_be_clipped(samples, extremes, width, quality)).tolist():
         one = samples[lead].astype(np.float64)
         for extreme in (highest[lead], lowest[lead]):
             num_runs = _num_runs(np.abs(one - extreme) < REST_MV, width)
@@ -150,12 +178,30 @@ def _clipped(
     return [Fault("clipped", listed([said for _, said in found]), f"clipped in lead {leads}")]
 
 
-def _num_at(samples: NDArray[np.floating], highest: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return how many samples of each lead may be at its highest: all that are, or a few more."""
-    margin = REST_MV + 1e-6 * np.abs(highest) + 1e-6  # of rounding in single precision
-    level = (highest - margin).astype(samples.dtype)
-    counts: NDArray[np.int64] = np.count_nonzero(samples > level[:, None], axis=1)
-    return counts
+def _may_be_clipped(
+    samples: NDArray[np.floating],
+    extremes: tuple[NDArray[np.float64], NDArray[np.float64]],
+    width: int,
+    quality: QualitySpec,
+) -> NDArray[np.bool_]:
+    """Say which leads are not surely free of runs: one of ``width`` holds a thinned sample."""
+    lowest, highest = extremes
+    may_be: NDArray[np.bool_] = highest - lowest > quality.clipped_mv
+    wide = np.flatnonzero(may_be)
+    lowest, highest = lowest[wide], highest[wide]
+    thinned = samples[:, ::width][wide]
+    top = (highest - _margin(highest)).astype(samples.dtype)[:, None]
+    bottom = (lowest + _margin(lowest)).astype(samples.dtype)[:, None]
+    at_top = (thinned > top).sum(axis=1, dtype=np.uint32)
+    at_bottom = (thinned < bottom).sum(axis=1, dtype=np.uint32)
+    may_be[wide] = np.maximum(at_top, at_bottom) >= quality.clipped_runs
+    return may_be
+
+
+def _margin(extreme: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far from its extreme a lead may be at it, rounded to single precision or not."""
+    margin: NDArray[np.float64] = REST_MV + 1e-6 * np.abs(extreme) + 1e-6
+    return margin
 
 
 def _num_runs(mask: NDArray[np.bool_], width: int) -> int:

@@ -206,7 +206,9 @@ def check_archives_differ(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Non
 
 def to_mv(steps: NDArray[np.int16], *, step_mv: float) -> NDArray[np.float32]:
     """Return stored steps in mV; ``step_mv`` is of the layout that they were stored in."""
-    return np.multiply(steps, np.float32(step_mv), dtype=np.float32)
+    samples_mv = steps.astype(np.float32)
+    samples_mv *= np.float32(step_mv)
+    return samples_mv
 
 
 def _check_schema(ecgs: ShardedEcgs, wanted: Schema) -> None:

@@ -6,13 +6,13 @@ import platform
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, StoreError
-from ecgtwin.signals.leads import LEADS, independent_leads
+from ecgtwin.signals.leads import INDEPENDENT_LEADS, LEADS
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.commit import put_new, stage
 from ecgtwin.store.layout import (
@@ -38,6 +38,10 @@ from ecgtwin.store.manifest import (
 )
 from ecgtwin.store.objects import join, object_exists, read_object, replace_object
 from ecgtwin.store.zarr_shards import encode_metadata, encode_shard, read_layout
+
+Steps = TypeVar("Steps", np.int16, np.int32)
+
+_BLOCK_SAMPLES = 1 << 17  # quantised together: they stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +86,52 @@ def quantise(
     samples = np.asarray(samples_mv)
     if samples.ndim != 3 or samples.shape[1] != len(LEADS):
         raise StoreError(f"samples_mv must be (rows, 12, time), found shape {samples.shape}")
-    independent = independent_leads(samples).astype(np.float64) * round(1 / step_mv)
-    missing = np.isnan(independent)
-    cut = np.abs(independent) > LIMIT + 0.5
-    steps = np.rint(np.clip(np.where(missing, 0, independent), -LIMIT, LIMIT)).astype(np.int32)
-    one, two = steps[:, 0], steps[:, 1]
-    third = two - one
-    # int32 halves are exact in float64, so rint rounds the true half to even
-    augmented = [np.rint(-(one + two) / 2), np.rint(one - two / 2), np.rint(two - one / 2)]
-    derived = np.stack([third, *(lead.astype(np.int32) for lead in augmented)], axis=1)
-    stored = np.concatenate([steps[:, :2], np.clip(derived, -LIMIT, LIMIT), steps[:, 2:]], axis=1)
+    stored = np.empty(samples.shape, dtype=np.int16)
+    saturated = np.zeros(len(samples), dtype=np.int32)
+    size = max(1, _BLOCK_SAMPLES * len(samples) // max(1, samples.size))
+    for start in range(0, len(samples), size):
+        block = slice(start, start + size)
+        saturated[block] = _quantise_block(samples[block], round(1 / step_mv), stored[block])
+    return stored, saturated
+
+
+def _quantise_block(
+    samples: NDArray[np.floating], steps_per_mv: int, stored: NDArray[np.int16]
+) -> NDArray[np.int64]:
+    """Write a few rows as steps to ``stored``; return how many of each saturated."""
+    steps = np.empty((len(samples), len(INDEPENDENT_LEADS), samples.shape[2]))
+    steps[:, :2], steps[:, 2:] = samples[:, :2], samples[:, 6:]
+    steps *= steps_per_mv
+    largest_mv = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+    if largest_mv * steps_per_mv < LIMIT // 2:  # all are finite, and no lead can saturate
+        whole = np.rint(steps, out=steps).astype(np.int16)
+        stored[:, :2], stored[:, 6:] = whole[:, :2], whole[:, 2:]
+        stored[:, 2:6] = _derived_steps(whole[:, 0], whole[:, 1])
+        return np.zeros(len(samples), dtype=np.int64)
+    missing = np.isnan(steps)
+    cut = np.abs(steps) > LIMIT + 0.5
+    whole = np.rint(np.clip(np.where(missing, 0, steps), -LIMIT, LIMIT)).astype(np.int32)
+    derived = _derived_steps(whole[:, 0], whole[:, 1])
+    stored[:, :2], stored[:, 6:] = whole[:, :2], whole[:, 2:]
+    stored[:, 2:6] = np.clip(derived, -LIMIT, LIMIT)
     limb_missing = missing[:, :1] | missing[:, 1:2]
-    gone = np.concatenate(
-        [missing[:, :2], np.repeat(limb_missing, 4, axis=1), missing[:, 2:]], axis=1
-    )
-    stored[gone] = FILL
-    over = np.abs(derived) > LIMIT
-    saturated = cut.sum(axis=(1, 2)) + (over & ~limb_missing).sum(axis=(1, 2))
-    return stored.astype(np.int16), saturated.astype(np.int32)
+    gone = np.repeat(limb_missing, 4, axis=1)
+    stored[np.concatenate([missing[:, :2], gone, missing[:, 2:]], axis=1)] = FILL
+    over = (np.abs(derived) > LIMIT) & ~limb_missing
+    saturated: NDArray[np.int64] = cut.sum(axis=(1, 2)) + over.sum(axis=(1, 2))
+    return saturated
+
+
+def _derived_steps(one: NDArray[Steps], two: NDArray[Steps]) -> NDArray[Steps]:
+    """Return III, aVR, aVL and aVF (row, 4, time) from the steps of I and II."""
+    right, left = _with_halves(0, -(one + two)), _with_halves(one, -two)
+    return np.stack([two - one, right, left, _with_halves(two, -one)], axis=1)
+
+
+def _with_halves(whole: NDArray[Steps] | int, halves: NDArray[Steps]) -> NDArray[Steps]:
+    """Return ``whole + halves / 2``, rounded half to even."""
+    below: NDArray[Steps] = whole + (halves >> 1)
+    return below + (below & halves & 1)
 
 
 def write_shard(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecgtwin.executors.local import LocalExecutor
-from ecgtwin.generation.gates import OF_STATEMENT, baseline_mv, failed_gates, limits_of
+from ecgtwin.generation.gates import OF_STATEMENT, baseline_mv, failed_gates_of, limits_of
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.signals.leads import limb_residual_mv
 from ecgtwin.signals.measurement import ERRORS, Measurement, measure
@@ -30,14 +30,15 @@ def sinus_mv() -> np.ndarray:
 
 
 def failed(samples_mv: np.ndarray, gates: GatesSpec = USUAL, **condition: Any) -> list[str]:
-    return failed_gates(
-        samples_mv,
-        measured=measure(samples_mv, sampling_rate_hz=RATE_HZ),
-        limb_residual_mv=float(limb_residual_mv(samples_mv[None])[0]),
-        condition=CardiacCondition(**condition),
+    (found,) = failed_gates_of(
+        samples_mv[None],
+        measured=[measure(samples_mv, sampling_rate_hz=RATE_HZ)],
+        limb_residuals_mv=limb_residual_mv(samples_mv[None]).tolist(),
+        conditions=[CardiacCondition(**condition)],
         gates=gates,
         sampling_rate_hz=RATE_HZ,
     )
+    return found
 
 
 def test_an_ecg_as_it_should_be_passes(sinus_mv: np.ndarray) -> None:
@@ -99,15 +100,15 @@ def test_limits_are_of_known_statements_and_measured_values() -> None:
     )  # of two that exclude each other the second
     assert both["qrs_ms"].most == 120 + ERRORS["qrs_ms"][1]
     unknown = replace(Measurement(num_beats=9), heart_rate_bpm=70.0)
-    found = failed_gates(
-        np.random.default_rng(0).normal(0, 0.3, (12, 5000)),
-        measured=unknown,
-        limb_residual_mv=0.0,
-        condition=CardiacCondition(statements=("left bundle branch block",)),
+    found = failed_gates_of(
+        np.random.default_rng(0).normal(0, 0.3, (1, 12, 5000)),
+        measured=[unknown],
+        limb_residuals_mv=[0.0],
+        conditions=[CardiacCondition(statements=("left bundle branch block",))],
         gates=USUAL,
         sampling_rate_hz=RATE_HZ,
     )
-    assert found == []  # what could not be measured fails no interval
+    assert found == [[]]  # what could not be measured fails no interval
 
 
 def test_the_baseline_is_that_of_seconds() -> None:
@@ -133,11 +134,11 @@ def test_the_manifest_tells_the_gates_that_failed_and_every_ecg_is_kept(
             statements=tuple(cohort.column("statements")[row]),
         )
         (samples_mv,) = cohort.samples_mv([row])
-        assert list(failures) == failed_gates(
-            samples_mv,
-            measured=measure(samples_mv, sampling_rate_hz=102.4),
-            limb_residual_mv=float(cohort.column("limb_residual_mv")[row]),
-            condition=condition,
+        assert [list(failures)] == failed_gates_of(
+            samples_mv[None],
+            measured=[measure(samples_mv, sampling_rate_hz=102.4)],
+            limb_residuals_mv=[float(cohort.column("limb_residual_mv")[row])],
+            conditions=[condition],
             gates=GatesSpec(rate_tolerance_bpm=0.001),
             sampling_rate_hz=102.4,
         )
