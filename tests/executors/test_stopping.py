@@ -36,9 +36,10 @@ def test_finishing_ends_with_the_shard_that_is_inside() -> None:
 
 
 def test_the_grace_time_ends_the_wait() -> None:
-    with stopping_on_sigterm("finish", grace_s=0.2), pytest.raises(Stopped):
+    with stopping_on_sigterm("finish", grace_s=0.2):
         signal.raise_signal(signal.SIGTERM)
-        time.sleep(30)
+        with pytest.raises(Stopped):
+            time.sleep(30)
 
 
 def test_nothing_is_left_to_go_off_after_the_block() -> None:
