@@ -249,11 +249,12 @@ def resumed(url: str, layout: SignalLayout, committed: int) -> Figures:
     """Return how long it takes to say what is left to do."""
     started, processor = time.perf_counter(), time.process_time()
     done = resumable_shards(url, layout, plan_digest=PLAN)
-    left = [shard for shard in layout.shards() if shard.index not in done]
+    shards = layout.shards()
+    left = [shards[index] for index in range(len(shards)) if index not in done]
     seconds = time.perf_counter() - started
-    assert (len(done), len(left)) == (committed, len(layout.shards()) - committed)
+    assert (len(done), len(left)) == (committed, len(shards) - committed)
     return {
-        "shards": len(layout.shards()),
+        "shards": len(shards),
         "committed": len(done),
         "left": len(left),
         "seconds": round(seconds, 2),

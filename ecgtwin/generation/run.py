@@ -118,7 +118,7 @@ def generate_cohort(
     cohort = resolve_cohort(spec)
     done = _done(cohort)
     shards = cohort.plan.shards()
-    left = (shard for shard in shards if shard.index not in done)
+    left = (shards[index] for index in range(len(shards)) if index not in done)
     if len(done) == len(shards):
         return _summary(cohort, len(done), Speed(), [])
     cohort = write_plan(cohort)

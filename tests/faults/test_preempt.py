@@ -124,7 +124,7 @@ def test_sigterm_ends_a_run_that_goes_on_from_there(
 def test_the_grace_time_has_an_end(
     inputs: Path, tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:
-    """A shard's steps take longer than the grace time: the second is abandoned."""
+    """A shard's steps take longer than the grace time: what is in flight is abandoned."""
     generation = Generation(inputs, tmp_path, "local")
     process = generation.start("--grace-s", "0.5", step_s=LONG_STEP_S)
     started.append(process)
@@ -132,7 +132,7 @@ def test_the_grace_time_has_an_end(
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_S) == 143
     assert STOPPED in generation.log.read_text()
-    assert generation.num_committed() == 1
+    assert 1 <= generation.num_committed() < 6
 
 
 def test_a_second_sigterm_ends_at_once(
@@ -148,4 +148,4 @@ def test_a_second_sigterm_ends_at_once(
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_S) == 143
     assert STOPPED not in generation.log.read_text()
-    assert generation.num_committed() == 1
+    assert 1 <= generation.num_committed() < 6
