@@ -71,10 +71,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ecgtwin.cohort_report import check_report_path, measure_cohort, write_report
+    from ecgtwin.cohort_report import check_report_path, measure_cohort, write_cohort_report
 
     check_report_path(arguments.out)
     measured = measure_cohort(arguments.url, say=lambda line: print(line, file=sys.stderr))
-    write_report(measured, path=arguments.out)
+    write_cohort_report(measured, path=arguments.out)
     print(arguments.out)
     return 0

@@ -17,8 +17,13 @@ def put_table(url: str, columns: Mapping[str, Sequence[Any]], metadata: Mapping[
 
     Nothing is overwritten: CommitConflictError when another table is at ``url``.
     """
+    return put_new(url, encode_columns(columns, metadata))
+
+
+def encode_columns(columns: Mapping[str, Sequence[Any]], metadata: Mapping[str, str]) -> bytes:
+    """Return the bytes that ``put_table`` commits."""
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    return put_new(url, encode_table(table, metadata))
+    return encode_table(table, metadata)
 
 
 def read_table(url: str) -> tuple[dict[str, list[Any]], dict[str, str]]:
