@@ -1,11 +1,14 @@
 """``ecgtwin cohort``: what is done with a stored cohort as a whole."""
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgtwin.arguments import Parser, positive_minutes
+from ecgtwin.commands.workers import add_worker_options, connection, executor_of
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]
@@ -18,9 +21,7 @@ def add_cohort(commands: "Commands") -> None:
     status = actions.add_parser("status", help="say how far a cohort is, while it is made")
     status.add_argument("url")
     status.set_defaults(run=_status)
-    verify = actions.add_parser("verify", help="re-hash every object against its manifest")
-    verify.add_argument("url")
-    verify.set_defaults(run=_verify)
+    _add_verify(actions)
     clean = actions.add_parser("clean", help="remove what killed writers left")
     clean.add_argument("url")
     clean.add_argument("--dry-run", action="store_true", help="only list it")
@@ -59,17 +60,6 @@ def _clean(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(arguments: argparse.Namespace) -> int:
-    from ecgtwin.store.verify import verify
-
-    problems = verify(arguments.url)
-    for problem in problems:
-        print(problem)
-    if not problems:
-        print(f"{arguments.url}: every committed object is what its manifest says")
-    return 1 if problems else 0
-
-
 def _report(arguments: argparse.Namespace) -> int:
     from ecgtwin.cohort_report import check_report_path, measure_cohort, write_cohort_report
 
@@ -78,3 +68,52 @@ def _report(arguments: argparse.Namespace) -> int:
     write_cohort_report(measured, path=arguments.out)
     print(arguments.out)
     return 0
+
+
+def _add_verify(actions: "Commands") -> None:
+    verify = actions.add_parser("verify", help="re-hash everything; of a cohort, against its plan")
+    verify.add_argument("url", help="a cohort or a corpus")
+    verify.add_argument("--complete", action="store_true", help="a missing shard is a problem")
+    verify.add_argument("--json", action="store_true", help="everything, for programs")
+    add_worker_options(verify)
+    verify.set_defaults(run=_verify)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ecgtwin.generation.stored_plan import is_cohort, read_stored
+    from ecgtwin.generation.verify_cohort import verify_cohort
+    from ecgtwin.progress import bar
+    from ecgtwin.store.objects import PARALLEL_READS
+    from ecgtwin.store.verify import verify
+
+    if not is_cohort(arguments.url):
+        lines = verify(arguments.url)
+        if arguments.json:
+            print(json.dumps({"url": arguments.url, "problems": [{"text": one} for one in lines]}))
+            return 1 if lines else 0
+        return _say_problems(arguments, lines)
+    stored = read_stored(arguments.url)
+    with (
+        connection(arguments),
+        bar("verify", len(stored.shards()), "shard") as advance,
+    ):
+        found = verify_cohort(
+            stored,
+            executor=executor_of(arguments, num_threads=PARALLEL_READS),
+            complete=arguments.complete,
+            on_outcome=lambda outcome: advance(1),
+        )
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        return 1 if found.problems else 0
+    code = _say_problems(arguments, [problem.line() for problem in found.problems])
+    print(found.line())
+    return code
+
+
+def _say_problems(arguments: argparse.Namespace, problems: Sequence[str]) -> int:
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{arguments.url}: every committed object is what its manifest says")
+    return 1 if problems else 0

@@ -1,10 +1,16 @@
 """CheckShard: one stored shard against its manifest and the plan. Idempotent; changes nothing."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from ecgtwin.errors import DamageError
+from ecgtwin.generation.decisions import (
+    decision_faults,
+    keeps_rejects,
+    ledger_fault,
+    wanted_rejects,
+)
+from ecgtwin.generation.plan import CohortPlan
 from ecgtwin.generation.planned_rows import Cells, Columns, cells_of, planned_columns
 from ecgtwin.generation.problems import Problem
 from ecgtwin.generation.stored_plan import StoredCohort, read_stored
@@ -27,7 +33,7 @@ class ShardCheck:
     num_rows: int
     num_accepted: int
     num_bytes: int
-    has_ledger: bool
+    may_have_ledger: bool
     cells: Cells | None
     problems: tuple[Problem, ...]
 
@@ -54,7 +60,8 @@ def check_shard(stored: StoredCohort, shard: Shard) -> ShardCheck:
 
     StoreError where the store cannot be reached.
     """
-    planned = None if stored.plan is None else planned_columns(stored.plan, shard)
+    plan = stored.plan
+    planned = None if plan is None else planned_columns(plan, shard)
     try:
         manifest = read_manifest(stored.url, shard.index)
     except FileNotFoundError:
@@ -63,8 +70,10 @@ def check_shard(stored: StoredCohort, shard: Shard) -> ShardCheck:
         problem = Problem("manifest", shard.index, manifest_name(shard.index), str(error))
         return _uncommitted(shard, planned, (problem,))
     problems = _check_manifest(stored, manifest, shard)
-    if not problems and planned is not None:
-        problems = _check_rows(stored.url, manifest, planned)
+    is_exact = None
+    if not problems and plan is not None and planned is not None:
+        problems = _check_rows(stored.url, plan, manifest, planned)
+        is_exact = not problems and keeps_rejects(plan.spec.gates)
     num_bytes, found = _check_object(stored.url, manifest)
     accepted = manifest.columns["accepted"]
     return ShardCheck(
@@ -73,9 +82,9 @@ def check_shard(stored: StoredCohort, shard: Shard) -> ShardCheck:
         num_rows=len(manifest.shard),
         num_accepted=sum(accepted),
         num_bytes=num_bytes,
-        has_ledger=bool(manifest.ledger_digest),
+        may_have_ledger=bool(manifest.ledger_digest),
         cells=None if planned is None or problems else cells_of(planned, manifest.columns),
-        problems=(*problems, *found, *_check_ledger(stored.url, manifest)),
+        problems=(*problems, *found, *_check_ledger(stored.url, manifest, is_exact)),
     )
 
 
@@ -83,8 +92,7 @@ def _uncommitted(
     shard: Shard, planned: Columns | None, problems: tuple[Problem, ...]
 ) -> ShardCheck:
     cells = None if planned is None else cells_of(planned, None)
-    # what stands beside a manifest that cannot be read is not taken to be a stray
-    return ShardCheck(shard.index, False, 0, 0, 0, bool(problems), cells, problems)
+    return ShardCheck(shard.index, False, 0, 0, 0, True, cells, problems)
 
 
 def _check_manifest(stored: StoredCohort, manifest: Manifest, shard: Shard) -> list[Problem]:
@@ -101,7 +109,7 @@ def _check_manifest(stored: StoredCohort, manifest: Manifest, shard: Shard) -> l
     return [Problem("manifest", index, manifest_name(index), text)]
 
 
-def _check_rows(url: str, manifest: Manifest, planned: Columns) -> list[Problem]:
+def _check_rows(url: str, plan: CohortPlan, manifest: Manifest, planned: Columns) -> list[Problem]:
     """Return one problem where rows are not what the plan says, naming the first of them."""
     index = manifest.shard.index
     wrong: dict[int, str] = {}
@@ -109,9 +117,8 @@ def _check_rows(url: str, manifest: Manifest, planned: Columns) -> list[Problem]
         for place, (found, value) in enumerate(zip(manifest.columns[name], wanted, strict=True)):
             if found != value:
                 wrong.setdefault(place, f"{name} {found!r}, the plan says {value!r}")
-    for place, attempt in enumerate(manifest.columns["attempt"]):
-        if attempt < 0:
-            wrong.setdefault(place, f"attempt {attempt}")
+    for place, fault in decision_faults(plan.spec.gates, manifest.columns):
+        wrong.setdefault(place, fault)
     if not wrong:
         return []
     first = min(wrong)
@@ -143,12 +150,16 @@ def _check_object(url: str, manifest: Manifest) -> tuple[int, list[Problem]]:
     return len(data), [Problem("object", index, name, text)]
 
 
-def _check_ledger(url: str, manifest: Manifest) -> list[Problem]:
+def _check_ledger(url: str, manifest: Manifest, is_exact: bool | None) -> list[Problem]:
+    """``is_exact`` says whether rejects are kept, None: not known."""
     index = manifest.shard.index
     name = ledger_name(index)
     target = join(url, name)
     if not manifest.ledger_digest:
-        return []
+        if not is_exact or not wanted_rejects(manifest):
+            return []
+        text = f"{join(url, manifest_name(index))} has rejected rows, but no ledger part"
+        return [Problem("rows", index, manifest_name(index), text)]
     try:
         data = read_object(target)
     except FileNotFoundError:
@@ -160,17 +171,3 @@ def _check_ledger(url: str, manifest: Manifest) -> list[Problem]:
         return [Problem("ledger", index, name, text)]
     fault = ledger_fault(data, manifest)
     return [] if fault is None else [Problem("ledger", index, name, f"{target}: {fault}")]
-
-
-def ledger_fault(data: bytes, manifest: Manifest) -> str | None:
-    """Return what the lines of a ledger part say that its manifest does not; None: nothing."""
-    rows = range(manifest.shard.start, manifest.shard.stop)
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            row = entry["row"]
-        except (ValueError, TypeError, KeyError) as error:
-            return f"line {number} is no record of a reject ({error!r})"
-        if row not in rows:
-            return f"line {number} is of row {row}, the shard has {rows.start} to {rows.stop - 1}"
-    return None

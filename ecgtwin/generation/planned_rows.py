@@ -74,12 +74,12 @@ def merged_cells(parts: list[Cells]) -> Cells:
     if not parts:
         return Cells(*(np.zeros(0, np.int64) for _ in Cells._fields))
     columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    keys, cell = np.unique(np.stack(columns[:2], axis=1), axis=0, return_inverse=True)
-    cell = cell.reshape(-1)
+    width = int(columns[1].max()) + 1
+    keys, cell = np.unique(columns[0] * width + columns[1], return_inverse=True)
     counts = [np.zeros(len(keys), np.int64) for _ in columns[2:]]
     for total, values in zip(counts, columns[2:], strict=True):
         np.add.at(total, cell, values)
-    return Cells(keys[:, 0], keys[:, 1], *counts)
+    return Cells(keys // width, keys % width, *counts)
 
 
 def _as_stored(value: float | None) -> float | None:

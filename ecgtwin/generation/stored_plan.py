@@ -31,7 +31,7 @@ from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import SIGNALS, SignalLayout
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.metadata import metadata_faults
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.objects import join, object_exists, read_object
 from ecgtwin.store.tables import read_table
 from ecgtwin.store.zarr_shards import read_layout
 
@@ -60,6 +60,11 @@ class StoredCohort:
         if self.layout is None:
             return [Shard(index, 0, 0) for index in committed_shards(self.url)]
         return self.layout.shards()
+
+
+def is_cohort(url: str) -> bool:
+    """Say whether a cohort, or what is left of one, is at ``url``: a description or a plan."""
+    return any(object_exists(join(url, name)) for name in (DESCRIPTION, PATIENTS, CONDITIONS))
 
 
 def load_plan(url: str) -> CohortPlan:
