@@ -83,7 +83,6 @@ def _verify(arguments: argparse.Namespace) -> int:
     from ecgtwin.generation.stored_plan import is_cohort, read_stored
     from ecgtwin.generation.verify_cohort import verify_cohort
     from ecgtwin.progress import bar
-    from ecgtwin.store.objects import PARALLEL_READS
     from ecgtwin.store.verify import verify
 
     if not is_cohort(arguments.url):
@@ -99,7 +98,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     ):
         found = verify_cohort(
             stored,
-            executor=executor_of(arguments, num_threads=PARALLEL_READS),
+            executor=executor_of(arguments),
             complete=arguments.complete,
             on_outcome=lambda outcome: advance(1),
         )

@@ -33,16 +33,9 @@ def connection(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     return connected(arguments.ray)
 
 
-def executor_of(arguments: argparse.Namespace, *, num_threads: int = 1) -> "Executor":
-    """Return what does the work, inside the connection.
-
-    In this process alone work that waits more than it computes takes ``num_threads``.
-    """
+def executor_of(arguments: argparse.Namespace) -> "Executor":
+    """Return what does the work, inside the connection."""
     if arguments.ray is None and (arguments.workers or 1) == 1:
-        if num_threads > 1:
-            from ecgtwin.executors.threads import ThreadExecutor
-
-            return ThreadExecutor(num_threads)
         from ecgtwin.executors.local import LocalExecutor
 
         return LocalExecutor()

@@ -1,5 +1,7 @@
 """CheckShard: one stored shard against its manifest and the plan. Idempotent; changes nothing."""
 
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,7 @@ from ecgtwin.generation.stored_plan import StoredCohort, read_stored
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import ledger_name, manifest_name, object_name
 from ecgtwin.store.manifest import Manifest, digest_bytes, read_manifest
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.objects import PARALLEL_READS, join, read_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +43,28 @@ class ShardCheck:
 class CheckShard:
     """Work: reads the plan again where it is called in another process."""
 
+    num_overlapping = PARALLEL_READS
+
     def __init__(self, stored: StoredCohort) -> None:
         self._url = stored.url
-        self._stored: StoredCohort | None = stored
+        self._read_once(stored)
+
+    def _read_once(self, stored: StoredCohort | None) -> None:
+        self._stored = stored
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stored": None}
+        return {"_url": self._url}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._read_once(None)
 
     def __call__(self, shard: Shard) -> ShardCheck:
         """Check ``shard``."""
-        if self._stored is None:
-            self._stored = read_stored(self._url)
+        with self._lock:
+            if self._stored is None:
+                self._stored = read_stored(self._url)
         return check_shard(self._stored, shard)
 
 
