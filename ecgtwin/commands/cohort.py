@@ -11,6 +11,8 @@ from ecgtwin.arguments import Parser, positive_minutes
 from ecgtwin.commands.workers import add_worker_options, connection, executor_of
 
 if TYPE_CHECKING:
+    from ecgtwin.generation.verify_cohort import Verification
+
     Commands = argparse._SubParsersAction[Parser]
 
 
@@ -22,6 +24,7 @@ def add_cohort(commands: "Commands") -> None:
     status.add_argument("url")
     status.set_defaults(run=_status)
     _add_verify(actions)
+    _add_repair(actions)
     clean = actions.add_parser("clean", help="remove what killed writers left")
     clean.add_argument("url")
     clean.add_argument("--dry-run", action="store_true", help="only list it")
@@ -80,9 +83,7 @@ def _add_verify(actions: "Commands") -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ecgtwin.generation.stored_plan import is_cohort, read_stored
-    from ecgtwin.generation.verify_cohort import verify_cohort
-    from ecgtwin.progress import bar
+    from ecgtwin.generation.stored_plan import is_cohort
     from ecgtwin.store.verify import verify
 
     if not is_cohort(arguments.url):
@@ -91,17 +92,8 @@ def _verify(arguments: argparse.Namespace) -> int:
             print(json.dumps({"url": arguments.url, "problems": [{"text": one} for one in lines]}))
             return 1 if lines else 0
         return _say_problems(arguments, lines)
-    stored = read_stored(arguments.url)
-    with (
-        connection(arguments),
-        bar("verify", len(stored.shards()), "shard") as advance,
-    ):
-        found = verify_cohort(
-            stored,
-            executor=executor_of(arguments),
-            complete=arguments.complete,
-            on_outcome=lambda outcome: advance(1),
-        )
+    with connection(arguments):
+        found = _verification(arguments)
     if arguments.json:
         print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
         return 1 if found.problems else 0
@@ -110,9 +102,70 @@ def _verify(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _verification(arguments: argparse.Namespace) -> "Verification":
+    from ecgtwin.generation.stored_plan import read_stored
+    from ecgtwin.generation.verify_cohort import verify_cohort
+    from ecgtwin.progress import bar
+
+    stored = read_stored(arguments.url)
+    with bar("verify", len(stored.shards()), "shard") as advance:
+        return verify_cohort(
+            stored,
+            executor=executor_of(arguments),
+            complete=arguments.complete,
+            on_outcome=lambda outcome: advance(1),
+        )
+
+
 def _say_problems(arguments: argparse.Namespace, problems: Sequence[str]) -> int:
     for problem in problems:
         print(problem)
     if not problems:
         print(f"{arguments.url}: every committed object is what its manifest says")
     return 1 if problems else 0
+
+
+def _add_repair(actions: "Commands") -> None:
+    repair = actions.add_parser("repair", help="make again what verify finds wrong, and only that")
+    repair.add_argument("url", help="a cohort")
+    repair.add_argument(
+        "--checkpoint", help="that it was made with (default: where cohort.json says)"
+    )
+    repair.add_argument("--spec", metavar="F", help="its specification, where cohort.json is lost")
+    repair.add_argument("--complete", action="store_true", help="make missing shards too")
+    repair.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    repair.add_argument("--remove-strays", action="store_true", help="and what belongs to no shard")
+    repair.add_argument("--mixed-numerics", action="store_true", help="try on an unlike device")
+    add_worker_options(repair)
+    repair.set_defaults(run=_repair)
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from ecgtwin.generation.repair_cohort import intentions, repair_cohort
+    from ecgtwin.generation.repair_plan import source_of
+    from ecgtwin.generation.stored_plan import check_is_cohort
+    from ecgtwin.progress import bar
+    from ecgtwin.spec.cohort import CohortSpec
+
+    check_is_cohort(arguments.url)
+    spec = None if arguments.spec is None else CohortSpec.from_yaml(arguments.spec)
+    with connection(arguments):
+        found = _verification(arguments)
+        if arguments.dry_run or not found.problems:
+            for line in intentions(found.problems, remove_strays=arguments.remove_strays):
+                print(line)
+            print(found.line())
+            return 1 if found.problems else 0
+        source = source_of(arguments.url, checkpoint=arguments.checkpoint, spec=spec)
+        with bar("repair", found.num_shards_wrong, "shard") as advance:
+            done = repair_cohort(
+                found,
+                source,
+                executor=executor_of(arguments),
+                mixed_numerics=arguments.mixed_numerics,
+                remove_strays=arguments.remove_strays,
+                on_outcome=lambda outcome: advance(1),
+            )
+    for line in done.lines():
+        print(line)
+    return 1 if done.left else 0

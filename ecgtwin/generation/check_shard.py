@@ -19,7 +19,7 @@ from ecgtwin.generation.stored_plan import StoredCohort, read_stored
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import ledger_name, manifest_name, object_name
 from ecgtwin.store.manifest import Manifest, digest_bytes, read_manifest
-from ecgtwin.store.objects import PARALLEL_READS, join, read_object
+from ecgtwin.store.objects import PARALLEL_READS, absolute_url, join, read_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class CheckShard:
     num_overlapping = PARALLEL_READS
 
     def __init__(self, stored: StoredCohort) -> None:
-        self._url = stored.url
+        self._url = absolute_url(stored.url)
         self._read_once(stored)
 
     def _read_once(self, stored: StoredCohort | None) -> None:

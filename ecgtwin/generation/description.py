@@ -14,6 +14,7 @@ from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.objects import join, read_object
 
 DESCRIPTION = "cohort.json"
+NUMERICS = "numerics.json"
 _OF_WRITER = ("ecgtwin", "specification")  # another version, or other places, are no other cohort
 
 
@@ -39,6 +40,12 @@ def described(plan: CohortPlan, layout: SignalLayout, inputs: Mapping[str, str])
             mode="json", exclude={"run": True, "output": {"url", *unused}}
         ),
     }
+
+
+def mended(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must stand there where ``found`` does: what it says of its writer is kept."""
+    kept = {} if found is None else {name: found[name] for name in _OF_WRITER if name in found}
+    return {**wanted, **kept}
 
 
 def encode_description(content: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 from ecgtwin.errors import CohortMismatchError, DamageError, SpecificationError, StoreError
 from ecgtwin.generation.description import (
     DESCRIPTION,
+    NUMERICS,
     described,
     described_layout,
     described_specification,
@@ -34,8 +35,6 @@ from ecgtwin.store.metadata import metadata_faults
 from ecgtwin.store.objects import join, object_exists, read_object
 from ecgtwin.store.tables import read_table
 from ecgtwin.store.zarr_shards import read_layout
-
-NUMERICS = "numerics.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,14 @@ class StoredCohort:
 def is_cohort(url: str) -> bool:
     """Say whether a cohort, or what is left of one, is at ``url``: a description or a plan."""
     return any(object_exists(join(url, name)) for name in (DESCRIPTION, PATIENTS, CONDITIONS))
+
+
+def check_is_cohort(url: str) -> None:
+    """Raise StoreError where neither a cohort nor what is left of one is at ``url``."""
+    if not is_cohort(url):
+        raise StoreError(
+            f"{url} holds no cohort (neither {DESCRIPTION} nor a plan is there); check the URL"
+        )
 
 
 def load_plan(url: str) -> CohortPlan:

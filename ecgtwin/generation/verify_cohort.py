@@ -13,7 +13,7 @@ import numpy as np
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.generation.check_shard import CheckShard, ShardCheck
 from ecgtwin.generation.planned_rows import Cells, merged_cells
-from ecgtwin.generation.problems import Problem
+from ecgtwin.generation.problems import Problem, of_shards
 from ecgtwin.generation.stored_plan import StoredCohort
 from ecgtwin.store.layout import SIGNALS, SignalLayout, ledger_name, manifest_name, object_name
 from ecgtwin.store.metadata import metadata_names
@@ -45,6 +45,11 @@ class Verification:
     def is_complete(self) -> bool:
         """Say whether every shard is committed."""
         return self.num_committed == self.num_shards
+
+    @property
+    def num_shards_wrong(self) -> int:
+        """How many shards have a problem."""
+        return len(of_shards(self.problems))
 
     def cell_counts(self) -> dict[str, int]:
         """Return how many cells (patient and condition) there are, and how many of them are full.

@@ -47,6 +47,11 @@ def local_path(url: str) -> Path:
     return Path(url.removeprefix("file://"))
 
 
+def absolute_url(url: str) -> str:
+    """Return ``url`` as another process of the machine finds it, whatever its folder."""
+    return url if is_s3(url) else str(local_path(url).absolute())
+
+
 def read_object(url: str) -> bytes:
     """Return the bytes at ``url``. FileNotFoundError when nothing is there."""
     if is_s3(url):

@@ -282,14 +282,17 @@ def _make_true(url: str, index: int, parts: Mapping[str, bytes]) -> None:
 
 def record_replacement(
     url: str,
-    index: int,
+    index: int | None,
     name: str,
     *,
     found: bytes | None,
     put: bytes,
     event: str = "replaced an uncommitted object",
 ) -> None:
-    """Note a replacement under runs/: who, where and what, never part of the cohort's bytes."""
+    """Note a replacement under runs/: who, where and what, never part of the cohort's bytes.
+
+    ``index``: of the shard, None where the object is of none.
+    """
     note = {
         "event": event,
         "object": name,
@@ -300,7 +303,8 @@ def record_replacement(
     }
     unique = secrets.token_hex(8)
     line = json.dumps(note, sort_keys=True) + "\n"
-    put_new(join(url, f"runs/replaced/{shard_name(index)}-{unique}.jsonl"), line.encode())
+    owner = "cohort" if index is None else shard_name(index)
+    put_new(join(url, f"runs/replaced/{owner}-{unique}.jsonl"), line.encode())
 
 
 def _encode_ledger(ledger: Sequence[Mapping[str, Any]] | None) -> bytes:
