@@ -18,7 +18,7 @@ from ecgtwin.generation.problems import Problem
 from ecgtwin.generation.stored_plan import StoredCohort, read_stored
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import ledger_name, manifest_name, object_name
-from ecgtwin.store.manifest import Manifest, digest_bytes, read_manifest
+from ecgtwin.store.manifest import Manifest, digest_bytes, read_whole_manifest
 from ecgtwin.store.objects import PARALLEL_READS, absolute_url, join, read_object
 
 
@@ -76,7 +76,7 @@ def check_shard(stored: StoredCohort, shard: Shard) -> ShardCheck:
     plan = stored.plan
     planned = None if plan is None else planned_columns(plan, shard)
     try:
-        manifest = read_manifest(stored.url, shard.index)
+        manifest = read_whole_manifest(stored.url, shard.index)
     except FileNotFoundError:
         return _uncommitted(shard, planned, ())
     except DamageError as error:

@@ -11,7 +11,7 @@ from ecgtwin.generation.plan import CohortPlan, PatientRow, PatientTable
 from ecgtwin.generation.references import Reference, base_vector_digest
 from ecgtwin.spec.states import WantedState
 from ecgtwin.store.objects import join
-from ecgtwin.store.tables import read_table
+from ecgtwin.store.tables import read_table, read_whole_table
 
 REFERENCES = "private/references.parquet"
 PATIENTS = "plan/patients.parquet"
@@ -86,7 +86,7 @@ def read_patient_table(url: str) -> tuple[PatientTable, dict[str, str]]:
     FileNotFoundError where it is not there, DamageError where it is not such a table.
     """
     name = join(url, PATIENTS)
-    columns, metadata = read_table(name)
+    columns, metadata = read_whole_table(name)
     rows = zip(*columns.values(), strict=True)
     try:
         patients = [PatientRow(**dict(zip(columns, row, strict=True))) for row in rows]

@@ -22,6 +22,7 @@ from ecgtwin.generation.plan import CohortPlan, PatientTable
 from ecgtwin.generation.plan_tables import (
     CONDITIONS,
     PATIENTS,
+    REFERENCES,
     condition_columns,
     plan_metadata,
     read_patient_table,
@@ -33,7 +34,7 @@ from ecgtwin.store.layout import SIGNALS, SignalLayout
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.metadata import metadata_faults
 from ecgtwin.store.objects import join, object_exists, read_object
-from ecgtwin.store.tables import read_table
+from ecgtwin.store.tables import read_whole_table
 from ecgtwin.store.zarr_shards import read_layout
 
 
@@ -63,7 +64,9 @@ class StoredCohort:
 
 def is_cohort(url: str) -> bool:
     """Say whether a cohort, or what is left of one, is at ``url``: a description or a plan."""
-    return any(object_exists(join(url, name)) for name in (DESCRIPTION, PATIENTS, CONDITIONS))
+    return any(
+        object_exists(join(url, name)) for name in (DESCRIPTION, PATIENTS, CONDITIONS, REFERENCES)
+    )
 
 
 def check_is_cohort(url: str) -> None:
@@ -150,7 +153,7 @@ def _condition_problems(url: str, spec: CohortSpec, wanted: Mapping[str, str]) -
     """Return what is wrong with the table of conditions; they follow from the specification."""
     name = join(url, CONDITIONS)
     try:
-        columns, said = read_table(name)
+        columns, said = read_whole_table(name)
     except FileNotFoundError:
         return [_table_problem(CONDITIONS, f"{name} is missing")]
     except DamageError as error:

@@ -12,7 +12,7 @@ from ecgtwin.errors import CohortMismatchError, DamageError, StoreError
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import COLUMNS, NULLABLE, Schema, SignalLayout, manifest_name
 from ecgtwin.store.objects import join, list_names, read_object, read_objects
-from ecgtwin.store.tables import decode_table, encode_table
+from ecgtwin.store.tables import decode_table, encode_table, is_as_written
 
 READ_ALL = 4096  # manifests
 SAMPLED = 256
@@ -92,6 +92,23 @@ def read_manifest(url: str, index: int) -> Manifest:
     """
     name = join(url, manifest_name(index))
     return decode_manifest(read_object(name), index, name)
+
+
+def read_whole_manifest(url: str, index: int) -> Manifest:
+    """Return what ``read_manifest`` does; DamageError also where any byte is not as it was written.
+
+    What a reader passes over, as a flipped bit in the statistics, is found.
+    """
+    name = join(url, manifest_name(index))
+    data = read_object(name)
+    manifest = decode_manifest(data, index, name)
+    try:
+        wanted = encode_manifest(manifest)
+    except StoreError as error:
+        raise DamageError(f"{name} is damaged: {error}") from error
+    if not is_as_written(data, wanted):
+        raise DamageError(f"{name} is damaged: its bytes are not those of its rows")
+    return manifest
 
 
 def read_manifests(url: str, indices: Iterable[int]) -> Iterator[Manifest]:
