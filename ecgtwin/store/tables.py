@@ -70,8 +70,11 @@ def is_as_written(data: bytes, wanted: bytes) -> bool:
     """
     if data == wanted:
         return True
-    mine, theirs = (pq.read_metadata(io.BytesIO(one)).created_by for one in (wanted, data))
-    return bool(mine != theirs and _WRITER.fullmatch(theirs))
+    try:
+        mine, theirs = (pq.read_metadata(io.BytesIO(one)).created_by for one in (wanted, data))
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+    return bool(mine != theirs and _WRITER.fullmatch(theirs or ""))
 
 
 def decode_table(data: bytes, url: str) -> tuple[dict[str, list[Any]], dict[str, str]]:
