@@ -25,6 +25,7 @@ def add_cohort(commands: "Commands") -> None:
     status.set_defaults(run=_status)
     _add_verify(actions)
     _add_repair(actions)
+    _add_merge(actions)
     clean = actions.add_parser("clean", help="remove what killed writers left")
     clean.add_argument("url")
     clean.add_argument("--dry-run", action="store_true", help="only list it")
@@ -169,3 +170,20 @@ def _repair(arguments: argparse.Namespace) -> int:
     for line in done.lines():
         print(line)
     return 1 if done.left else 0
+
+
+def _add_merge(actions: "Commands") -> None:
+    merge = actions.add_parser("merge", help="write the index of a complete cohort")
+    merge.add_argument("url", help="a cohort")
+    merge.set_defaults(run=_merge)
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    from ecgtwin.generation.merge_cohort import complete_plan, merge_cohort
+    from ecgtwin.progress import bar
+
+    num_shards = complete_plan(arguments.url).num_shards
+    with bar("merge", num_shards, "shard") as advance:
+        summary = merge_cohort(arguments.url, advance=advance)
+    print(summary.line())
+    return 0

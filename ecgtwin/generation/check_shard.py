@@ -38,6 +38,7 @@ class ShardCheck:
     may_have_ledger: bool
     cells: Cells | None
     problems: tuple[Problem, ...]
+    manifest_digest: str = ""
 
 
 class CheckShard:
@@ -76,7 +77,7 @@ def check_shard(stored: StoredCohort, shard: Shard) -> ShardCheck:
     plan = stored.plan
     planned = None if plan is None else planned_columns(plan, shard)
     try:
-        manifest = read_whole_manifest(stored.url, shard.index)
+        manifest, digest = read_whole_manifest(stored.url, shard.index)
     except FileNotFoundError:
         return _uncommitted(shard, planned, ())
     except DamageError as error:
@@ -98,6 +99,7 @@ def check_shard(stored: StoredCohort, shard: Shard) -> ShardCheck:
         may_have_ledger=bool(manifest.ledger_digest),
         cells=None if planned is None or problems else cells_of(planned, manifest.columns),
         problems=(*problems, *found, *_check_ledger(stored.url, manifest, is_exact)),
+        manifest_digest=digest,
     )
 
 

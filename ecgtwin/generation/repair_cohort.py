@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from ecgtwin.errors import StoreError
 from ecgtwin.executors.protocol import Executor, Outcome
+from ecgtwin.generation.mending import mend_object
+from ecgtwin.generation.merge_cohort import Merging, complete_plan
 from ecgtwin.generation.problems import Kind, Problem, of_shards
 from ecgtwin.generation.repair_plan import Source, mend_numerics, mend_plan
 from ecgtwin.generation.repair_shard import RepairShard, ShardRepair
@@ -26,6 +29,7 @@ _DONE: dict[Kind, str] = {
     "object": "is drawn again by the recorded attempts",
     "missing_ledger": "is generated again",
     "ledger": "is generated again",
+    "index": "is merged again",
 }
 
 
@@ -86,7 +90,18 @@ def repair_cohort(
             repair.left.append(f"{problem.line()}; --remove-strays removes it")
         elif problem.kind == "unchecked":
             repair.left.append(problem.line())
+    if any(problem.kind == "index" for problem in found.problems):
+        _mend_index(found.url, repair)
     return repair
+
+
+def _mend_index(url: str, repair: Repair) -> None:
+    """Make the index again from the manifests as they are now."""
+    try:
+        objects = Merging(url, complete_plan(url)).objects()
+        repair.mended += [one.name for one in objects if mend_object(url, one.name, one.data)]
+    except StoreError as error:
+        repair.left.append(str(error))
 
 
 def _held_against_plan(found: Verification, source: Source, executor: Executor) -> Verification:

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ecgtwin.errors import DamageError
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.generation.check_shard import CheckShard, ShardCheck
+from ecgtwin.generation.merge_cohort import manifests_digest
 from ecgtwin.generation.planned_rows import Cells, merged_cells
 from ecgtwin.generation.problems import Problem, of_shards
 from ecgtwin.generation.stored_plan import StoredCohort
+from ecgtwin.store.cohort_index import INDEX, index_faults, read_index
 from ecgtwin.store.layout import SIGNALS, SignalLayout, ledger_name, manifest_name, object_name
 from ecgtwin.store.metadata import metadata_names
 from ecgtwin.store.objects import join, list_tree
@@ -126,6 +129,7 @@ def verify_cohort(
     if stored.layout is not None:
         ledgers = {check.index for check in checks if check.may_have_ledger}
         problems += strays(stored.url, stored.layout, ledgers)
+    problems += _index(stored, checks)
     return Verification(
         url=stored.url,
         plan_digest=stored.plan_digest,
@@ -184,6 +188,25 @@ def _missing(url: str, checks: Iterable[ShardCheck]) -> list[Problem]:
         for check in checks
         if not check.is_committed and not check.problems
     ]
+
+
+def _index(stored: StoredCohort, checks: Iterable[ShardCheck]) -> list[Problem]:
+    """Return what is wrong with the index, if there is one."""
+    try:
+        found = read_index(stored.url)
+    except DamageError as error:
+        return [Problem("index", None, INDEX, str(error))]
+    if found is None:
+        return []
+    problems = [
+        Problem("index", None, name, f"{join(stored.url, name)} {fault}")
+        for name, fault in index_faults(stored.url, found)
+    ]
+    manifests = manifests_digest(check.manifest_digest for check in checks)
+    if found.get("manifests_blake2b") != manifests:
+        text = f"{join(stored.url, INDEX)} is of other manifests than those that are there"
+        problems.append(Problem("index", None, INDEX, text))
+    return problems
 
 
 def strays(url: str, layout: SignalLayout, with_ledger: set[int]) -> list[Problem]:

@@ -95,7 +95,7 @@ def _description(target: str) -> dict[str, Any]:
 
 def _check(url: str, layout: SignalLayout, plan_digest: str | None, index: int) -> list[str]:
     try:
-        manifest = read_whole_manifest(url, index)
+        manifest, _ = read_whole_manifest(url, index)
     except FileNotFoundError:
         return [f"{join(url, manifest_name(index))} disappeared while it was checked"]
     except DamageError as error:
