@@ -26,6 +26,7 @@ def add_cohort(commands: "Commands") -> None:
     _add_verify(actions)
     _add_repair(actions)
     _add_merge(actions)
+    _add_remove(actions)
     clean = actions.add_parser("clean", help="remove what killed writers left")
     clean.add_argument("url")
     clean.add_argument("--dry-run", action="store_true", help="only list it")
@@ -186,4 +187,34 @@ def _merge(arguments: argparse.Namespace) -> int:
     with bar("merge", num_shards, "shard") as advance:
         summary = merge_cohort(arguments.url, advance=advance)
     print(summary.line())
+    return 0
+
+
+def _add_remove(actions: "Commands") -> None:
+    remove = actions.add_parser("rm", help="take a cohort away; lists what would go, without --yes")
+    remove.add_argument("url", help="a cohort")
+    remove.add_argument("--yes", action="store_true", help="do it")
+    remove.set_defaults(run=_remove)
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from ecgtwin.generation.stored_plan import check_is_ours
+    from ecgtwin.progress import bar
+    from ecgtwin.store.removal import plan_removal, remove
+
+    check_is_ours(arguments.url)
+    removal = plan_removal(arguments.url)
+    for name, (num_objects, num_bytes) in removal.parts().items():
+        print(f"{name}: {num_objects:,} objects, {num_bytes:,} bytes")
+    num_objects = len(removal.objects)
+    if removal.others:
+        print(
+            f"left, as they are not of a cohort: {len(removal.others):,} objects, "
+            f"{', '.join(removal.others[:3])}{', ...' if removal.others[3:] else ''}"
+        )
+    if arguments.yes:
+        with bar("rm", num_objects, "object") as advance:
+            remove(removal, advance=advance)
+    what = "removed" if arguments.yes else "nothing was removed; with --yes would go"
+    print(f"{arguments.url}: {what}: {num_objects:,} objects, {removal.num_bytes:,} bytes")
     return 0

@@ -5,6 +5,7 @@ Never from ``private/``, a corpus or a checkpoint, so also for a cohort that was
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +35,7 @@ from ecgtwin.store.layout import SIGNALS, SignalLayout
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.metadata import metadata_faults
 from ecgtwin.store.objects import join, object_exists, read_object
-from ecgtwin.store.tables import read_whole_table
+from ecgtwin.store.tables import read_table, read_whole_table
 from ecgtwin.store.zarr_shards import read_layout
 
 
@@ -71,10 +72,32 @@ def is_cohort(url: str) -> bool:
 
 def check_is_cohort(url: str) -> None:
     """Raise StoreError where neither a cohort nor what is left of one is at ``url``."""
+    for name, words in (("corpus.json", "corpus"), ("twin.json", "checkpoint")):
+        if object_exists(join(url, name)):
+            raise StoreError(f"{url} holds a {words}, not a cohort; check the URL")
     if not is_cohort(url):
         raise StoreError(
             f"{url} holds no cohort (neither {DESCRIPTION} nor a plan is there); check the URL"
         )
+
+
+def check_is_ours(url: str) -> None:
+    """Raise StoreError unless what is at ``url`` says itself that it is a cohort.
+
+    More than names: a folder of somebody else may hold a ``cohort.json`` too.
+    """
+    check_is_cohort(url)
+    with suppress(CohortMismatchError, DamageError):
+        if read_description(url).get("kind") == "cohort":
+            return
+    for name, word in ((PATIENTS, "plan"), (CONDITIONS, "plan"), (REFERENCES, "checkpoint")):
+        with suppress(FileNotFoundError, DamageError):
+            if word in read_table(join(url, name))[1]:
+                return
+    raise StoreError(
+        f"{url} does not say that it is a cohort: neither {DESCRIPTION} nor a table of a plan can "
+        "be read; nothing was removed: repair it first, or remove it by other means"
+    )
 
 
 def load_plan(url: str) -> CohortPlan:

@@ -153,6 +153,25 @@ def delete_object(url: str) -> None:
         local_path(url).unlink(missing_ok=True)
 
 
+def delete_objects(urls: Sequence[str]) -> None:
+    """Remove several objects, 1000 at most, of one bucket; absent ones are fine."""
+    if not urls or not is_s3(urls[0]):
+        for url in urls:
+            delete_object(url)
+        return
+    places = [S3Location.of(url) for url in urls]
+    keys = [{"Key": place.key} for place in places]
+    with s3_errors(places[0]):
+        answer = filesystem().call_s3(
+            "delete_objects", Bucket=places[0].bucket, Delete={"Objects": keys, "Quiet": True}
+        )
+    for error in answer.get("Errors", ())[:1]:
+        raise StoreError(
+            f"s3://{places[0].bucket}/{error.get('Key')} was not deleted ({error.get('Code')}: "
+            f"{error.get('Message')}); check the bucket's permissions"
+        )
+
+
 def write_temporary(path: Path, data: bytes, *, mark: str = ".") -> Path:
     """Write ``data`` safely to a hidden file beside ``path`` and return that file."""
     _make_folder(path.parent)
