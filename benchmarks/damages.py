@@ -86,12 +86,14 @@ DAMAGES = (
 
 
 def harm_all(url: str) -> list[tuple[Damage, str]]:
-    """Harm a complete cohort in every way, each of a shard in a shard of its own where it can.
+    """Harm a complete cohort of ten shards or more in every way, each in a shard of its own.
 
     Returns each way with the name of the object that is wrong afterwards.
     """
     shards = committed_shards(url)
     with_ledger = next(one for one in shards if read_manifest(url, one).ledger_digest)
+    if len(shards) < len(DAMAGES):
+        raise ValueError(f"{len(shards)} shards are too few for {len(DAMAGES)} ways of harm")
     others = cycle([one for one in shards if one != with_ledger])
     chosen = list(islice(others, len(DAMAGES)))
     return [

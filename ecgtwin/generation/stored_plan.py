@@ -4,7 +4,7 @@ Never from ``private/``, a corpus or a checkpoint, so also for a cohort that was
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,7 +56,7 @@ class StoredCohort:
         """The digest that every manifest must bear; None where the plan is not known."""
         return None if self.plan is None else self.plan.digest
 
-    def shards(self) -> list[Shard]:
+    def shards(self) -> Sequence[Shard]:
         """Return the shards; without a layout the committed ones, whose rows are not known."""
         if self.layout is None:
             return [Shard(index, 0, 0) for index in committed_shards(self.url)]
