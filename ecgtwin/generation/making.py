@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgtwin.generation.decisions import keeps_rejects
 from ecgtwin.generation.draw import FIRST_ATTEMPT, Decoder, Latents, sample_rows
 from ecgtwin.generation.judge import Judged, judge_rows, ledger_line, manifest_columns
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort, check_still_planned
 from ecgtwin.generation.stages import ShardClock
 from ecgtwin.spec.shard import Shard
-from ecgtwin.store.writer import CommittedShard, write_shard
+from ecgtwin.store.writer import CommittedShard, EncodedShard, encode_whole, write_shard
 from ecgtwin.twin.twin import EcgTwin
 
 
@@ -80,14 +81,7 @@ class ShardMaking:
 
     def result(self) -> ShardResult:
         """Draw and judge until all rows are accepted or their attempts are spent; then write."""
-        self._clock.run("sampling", self._begin)
-        gates = self._loaded.cohort.plan.spec.gates
-        for attempt in range(1 if gates is None else gates.attempts):
-            if not self._waiting:
-                break
-            if attempt > FIRST_ATTEMPT:
-                self._clock.run("sampling", partial(self._sample, attempt))
-            self._clock.run("judging", partial(self._judge, attempt))
+        self._draw()
         written = self._clock.run("writing", self._write)
         seconds = self._clock.seconds
         return ShardResult(
@@ -101,6 +95,21 @@ class ShardMaking:
             gating_s=seconds["gates"],
             writing_s=seconds["writing"],
         )
+
+    def encoded(self) -> EncodedShard:
+        """Return the bytes that ``result`` commits; puts nothing."""
+        self._draw()
+        return encode_whole(self._loaded.cohort.layout, self._shard, **self._content())
+
+    def _draw(self) -> None:
+        self._clock.run("sampling", self._begin)
+        gates = self._loaded.cohort.plan.spec.gates
+        for attempt in range(1 if gates is None else gates.attempts):
+            if not self._waiting:
+                break
+            if attempt > FIRST_ATTEMPT:
+                self._clock.run("sampling", partial(self._sample, attempt))
+            self._clock.run("judging", partial(self._judge, attempt))
 
     def _begin(self) -> None:
         """Load and sample at once: shards that come to this stage in order are begun in order."""
@@ -147,16 +156,17 @@ class ShardMaking:
 
     def _write(self) -> CommittedShard:
         cohort = self._loaded.cohort
-        gates = cohort.plan.spec.gates
         with self._clock.counted("writing"):
             check_still_planned(cohort)
-            return write_shard(
-                cohort.url,
-                cohort.layout,
-                self._shard,
-                self._samples_mv,
-                manifest_columns(cohort, self._requests, self._judged, self._attempts),
-                schema="cohort",
-                plan_digest=cohort.plan.digest,
-                ledger=self._rejects if gates is not None and gates.accept == "exact" else None,
-            )
+            return write_shard(cohort.url, cohort.layout, self._shard, **self._content())
+
+    def _content(self) -> dict[str, Any]:
+        """Return what is written of the shard, by argument."""
+        cohort = self._loaded.cohort
+        return {
+            "samples_mv": self._samples_mv,
+            "columns": manifest_columns(cohort, self._requests, self._judged, self._attempts),
+            "schema": "cohort",
+            "plan_digest": cohort.plan.digest,
+            "ledger": self._rejects if keeps_rejects(cohort.plan.spec.gates) else None,
+        }

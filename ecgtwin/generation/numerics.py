@@ -7,10 +7,10 @@ from importlib.metadata import version
 import torch
 
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
+from ecgtwin.generation.description import NUMERICS
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.objects import join, read_object
 
-_NAME = "numerics.json"
 # The bytes of an object depend on these too.
 _ENCODERS = ("ecgtwin", "numcodecs", "numpy", "pyarrow", "scipy", "zarr")
 
@@ -23,6 +23,11 @@ def settle_numerics() -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def device_at_hand() -> str:
+    """Return ``cuda`` where there is a GPU, or else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def device_kind(device: torch.device) -> str:
@@ -53,14 +58,18 @@ def _cudnn_version() -> int | None:
     return found
 
 
+def encode_fingerprint(mine: Fingerprint) -> bytes:
+    """Return the bytes that fix a fingerprint."""
+    return (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
+
+
 def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
     """Fix the cohort's fingerprint, or check that ``mine`` is it; ``mixed`` lets others pass.
 
     Raises CohortMismatchError saying what differs.
     """
-    data = (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
     try:
-        put_new(join(url, _NAME), data)
+        put_new(join(url, NUMERICS), encode_fingerprint(mine))
         return
     except CommitConflictError:
         if mixed:
@@ -78,7 +87,7 @@ def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
 
 
 def _fixed(url: str) -> Fingerprint:
-    name = join(url, _NAME)
+    name = join(url, NUMERICS)
     data = read_object(name)
     try:
         return dict(json.loads(data))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ecgtwin.errors import DamageError
-from ecgtwin.generation.plan import PatientRow
+from ecgtwin.generation.plan import CohortPlan, PatientRow, PatientTable
 from ecgtwin.generation.references import Reference, base_vector_digest
 from ecgtwin.spec.states import WantedState
 from ecgtwin.store.objects import join
-from ecgtwin.store.tables import read_table
+from ecgtwin.store.tables import read_table, read_whole_table
 
 REFERENCES = "private/references.parquet"
 PATIENTS = "plan/patients.parquet"
@@ -73,3 +73,25 @@ def condition_columns(states: Sequence[WantedState]) -> dict[str, list[Any]]:
         "statements": ["; ".join(line.code for line in one.statements) for one in states],
         "condition": [json.dumps(one.model_dump(mode="json"), sort_keys=True) for one in states],
     }
+
+
+def plan_metadata(plan: CohortPlan, public_inputs: Mapping[str, str]) -> dict[str, str]:
+    """Return what PATIENTS and CONDITIONS say of themselves."""
+    return {**public_inputs, "plan": plan.digest}
+
+
+def read_patient_table(url: str) -> tuple[PatientTable, dict[str, str]]:
+    """Return the patients of the plan at ``url``, and what the table says of itself.
+
+    FileNotFoundError where it is not there, DamageError where it is not such a table.
+    """
+    name = join(url, PATIENTS)
+    columns, metadata = read_whole_table(name)
+    rows = zip(*columns.values(), strict=True)
+    try:
+        patients = [PatientRow(**dict(zip(columns, row, strict=True))) for row in rows]
+        table = PatientTable.of(patients)
+        table.digest()  # takes texts and numbers, nothing else
+    except (TypeError, ValueError) as error:
+        raise DamageError(f"{name} is damaged: {error!r}") from error
+    return table, metadata

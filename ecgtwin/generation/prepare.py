@@ -13,11 +13,9 @@ Outside ``private/`` persons go by their pseudonyms only: in a specification tha
 id, and in its digest (from which short ids could be guessed), pseudonyms stand for the ids.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,13 @@ from ecgtwin.errors import (
     DamageError,
     SpecificationError,
 )
+from ecgtwin.generation.description import (
+    DESCRIPTION,
+    described,
+    encode_description,
+    layout_of,
+    read_description,
+)
 from ecgtwin.generation.people import people_of
 from ecgtwin.generation.plan import CohortPlan, PatientTable
 from ecgtwin.generation.plan_checks import check_rows
@@ -38,25 +43,24 @@ from ecgtwin.generation.plan_tables import (
     REFERENCES,
     condition_columns,
     patient_columns,
+    plan_metadata,
     read_reference_table,
     reference_columns,
 )
 from ecgtwin.generation.references import Reference
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.generation.vocabulary import in_known_words, known_statements
-from ecgtwin.spec.base import digest_of
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.patients import PatientsById
-from ecgtwin.spec.storage import MAX_RATE_HZ, MIN_RATE_HZ, STEP_MV, USUAL_CODEC
+from ecgtwin.spec.storage import MAX_RATE_HZ, MIN_RATE_HZ
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import FORMAT_VERSION, SignalLayout
 from ecgtwin.store.manifest import committed_shards
-from ecgtwin.store.objects import join, object_exists, read_object
+from ecgtwin.store.objects import join, object_exists
 from ecgtwin.store.tables import put_table, read_table
 from ecgtwin.store.writer import create_signals
 from ecgtwin.twin.twin import EcgTwin
 
-_DESCRIPTION = "cohort.json"
 _WHOLE_SAMPLES = 1e-6  # how far from a whole number a strip's samples may be
 
 # What a cohort is made from: name in the tables' metadata -> how a message calls it.
@@ -102,7 +106,7 @@ def resolve_cohort(spec: CohortSpec, *, at_url: bool = True) -> ResolvedCohort:
     twin = load_twin(spec.checkpoint, texts_at=spec.corpus)
     spec = in_known_words(spec, known_statements(twin.provenance))
     twin.sampler(spec.sampling or twin.spec.sampling)  # refused here rather than by a worker
-    strip = _stored_strip(spec, twin)
+    strip = stored_strip(spec, twin)
     people = people_of(spec, twin)
     inputs = {
         "specification": spec.bytes_digest(),
@@ -117,7 +121,7 @@ def resolve_cohort(spec: CohortSpec, *, at_url: bool = True) -> ResolvedCohort:
             _check_vacant(spec.output.url)
     if references is None:
         references = people.references()
-    return _resolved(spec, references, inputs, *strip)
+    return resolved(spec, references, inputs, *strip)
 
 
 def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
@@ -133,7 +137,7 @@ def write_plan(cohort: ResolvedCohort) -> ResolvedCohort:
         if stored is None:
             raise
         layout = cohort.layout
-        cohort = _resolved(
+        cohort = resolved(
             plan.spec, stored, cohort.inputs, layout.num_samples, layout.sampling_rate_hz
         )
         plan = cohort.plan
@@ -150,7 +154,7 @@ def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
     Raises CohortMismatchError where the plan there is not of ``spec`` and this checkpoint.
     """
     url = spec.output.url
-    description = _read_description(url)
+    description = read_description(url)
     found = {name: str(description["inputs"][name]) for name in _INPUTS}
     _check_inputs(url, found, {**found, "checkpoint": checkpoint_digest})
     stored = read_reference_table(url)
@@ -158,13 +162,11 @@ def load_cohort(spec: CohortSpec, *, checkpoint_digest: str) -> ResolvedCohort:
         raise DamageError(f"{join(url, REFERENCES)} is not there; restore it from a copy")
     references, inputs = stored
     signals = description["signals"]
-    cohort = _resolved(
-        spec, references, inputs, signals["num_samples"], signals["sampling_rate_hz"]
-    )
+    cohort = resolved(spec, references, inputs, signals["num_samples"], signals["sampling_rate_hz"])
     _check_inputs(url, found, cohort.public_inputs)
     if cohort.plan.digest != description["plan_digest"]:
         raise DamageError(
-            f"{join(url, REFERENCES)} gives plan {cohort.plan.digest}, but {_DESCRIPTION} says "
+            f"{join(url, REFERENCES)} gives plan {cohort.plan.digest}, but {DESCRIPTION} says "
             f"{description['plan_digest']}; restore it from a copy"
         )
     return cohort
@@ -175,16 +177,17 @@ def check_still_planned(cohort: ResolvedCohort) -> None:
 
     For a worker that has lived on, before it commits.
     """
-    _check_plan(cohort, str(_read_description(cohort.url)["plan_digest"]))
+    _check_plan(cohort, str(read_description(cohort.url)["plan_digest"]))
 
 
-def _resolved(
+def resolved(
     spec: CohortSpec,
     references: Sequence[Reference],
     inputs: Mapping[str, str],
     num_samples: int,
     sampling_rate_hz: float,
 ) -> ResolvedCohort:
+    """Return the cohort of ``spec`` and these references, stored at that rate."""
     plan = CohortPlan(
         _with_pseudonyms(spec, references),
         PatientTable.of(reference.patient for reference in references),
@@ -192,20 +195,16 @@ def _resolved(
         inputs["checkpoint"],
     )
     check_rows(plan)
-    output = spec.output
-    layout = SignalLayout(
+    layout = layout_of(
+        spec.output,
         num_rows=plan.num_rows,
         num_samples=num_samples,
         sampling_rate_hz=sampling_rate_hz,
-        rows_per_shard=output.rows_per_shard,
-        rows_per_chunk=output.rows_per_chunk,
-        step_mv=output.step_mv or STEP_MV,
-        codec=output.codec or USUAL_CODEC,
     )
     return ResolvedCohort(spec.output.url, plan, layout, references, inputs)
 
 
-def _stored_strip(spec: CohortSpec, twin: EcgTwin) -> tuple[int, float]:
+def stored_strip(spec: CohortSpec, twin: EcgTwin) -> tuple[int, float]:
     """Return samples per lead and rate in Hz of what is stored of each ECG that ``twin`` draws.
 
     Raises SpecificationError where the wanted rate gives no whole number of samples.
@@ -241,7 +240,7 @@ def _check_vacant(url: str) -> None:
         raise CohortMismatchError(f"{url} holds a corpus; choose another URL for the cohort")
     if object_exists(join(url, "twin.json")):
         raise CohortMismatchError(f"{url} holds a checkpoint; choose another URL for the cohort")
-    if object_exists(join(url, _DESCRIPTION)) or committed_shards(url):
+    if object_exists(join(url, DESCRIPTION)) or committed_shards(url):
         raise CohortMismatchError(
             f"{url} holds a cohort without {REFERENCES}, perhaps a released one, which cannot be "
             "gone on with; choose another URL"
@@ -275,7 +274,7 @@ def _put_plan_table(cohort: ResolvedCohort, name: str, columns: Mapping[str, lis
     """Write a table of the plan, or leave the one of this plan that is there."""
     target = join(cohort.url, name)
     try:
-        put_table(target, columns, {**cohort.public_inputs, "plan": cohort.plan.digest})
+        put_table(target, columns, plan_metadata(cohort.plan, cohort.public_inputs))
     except CommitConflictError:  # another version of the Parquet library writes other bytes
         _check_plan(cohort, read_table(target)[1].get("plan", "none"))
 
@@ -290,45 +289,8 @@ def _check_plan(cohort: ResolvedCohort, found: str) -> None:
 
 def _put_description(cohort: ResolvedCohort) -> None:
     """Write ``cohort.json``, or leave the one of this plan that is there."""
-    plan, layout = cohort.plan, cohort.layout
-    unused = {name for name, value in plan.spec.output if value is None}
-    content = {
-        "kind": "cohort",
-        "synthetic": True,
-        "format_version": FORMAT_VERSION,
-        "ecgtwin": version("ecgtwin"),
-        "plan_digest": plan.digest,
-        "inputs": cohort.public_inputs,
-        "inputs_digest": digest_of(cohort.public_inputs),
-        "num_patients": len(plan.patients),
-        "num_conditions": len(plan.states),
-        "signals": {
-            "num_rows": layout.num_rows,
-            "num_samples": layout.num_samples,
-            "sampling_rate_hz": layout.sampling_rate_hz,
-        },
-        "specification": plan.spec.model_dump(
-            mode="json", exclude={"run": True, "output": {"url", *unused}}
-        ),
-    }
-    data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    content = described(cohort.plan, cohort.layout, cohort.public_inputs)
     try:
-        put_new(join(cohort.url, _DESCRIPTION), data.encode())
+        put_new(join(cohort.url, DESCRIPTION), encode_description(content))
     except CommitConflictError:  # another version of ours, or the inputs under other names
-        _check_plan(cohort, _read_description(cohort.url)["plan_digest"])
-
-
-def _read_description(url: str) -> dict[str, Any]:
-    name = join(url, _DESCRIPTION)
-    try:
-        data = read_object(name)
-    except FileNotFoundError:
-        raise CohortMismatchError(f"{url} holds no plan; {name} is not there") from None
-    try:
-        found = json.loads(data)
-        missing = {"plan_digest", "inputs", "signals"} - set(found)
-    except (ValueError, TypeError) as error:
-        raise DamageError(f"{name} is damaged: {error}; restore it from a copy") from error
-    if missing:
-        raise DamageError(f"{name} is damaged: {', '.join(sorted(missing))} missing in it")
-    return dict(found)
+        _check_plan(cohort, read_description(cohort.url)["plan_digest"])

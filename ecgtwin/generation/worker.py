@@ -4,17 +4,21 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from ecgtwin.executors.protocol import one_torch_thread
 from ecgtwin.generation.making import Loaded, ShardMaking, ShardResult
-from ecgtwin.generation.numerics import agree_on_numerics, fingerprint, settle_numerics
+from ecgtwin.generation.numerics import (
+    agree_on_numerics,
+    device_at_hand,
+    fingerprint,
+    settle_numerics,
+)
 from ecgtwin.generation.prepare import ResolvedCohort, load_cohort
 from ecgtwin.generation.stages import ShardClock, Stage, Stages
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
-from ecgtwin.store.objects import is_s3, local_path
+from ecgtwin.store.objects import absolute_url
+from ecgtwin.store.writer import EncodedShard
 from ecgtwin.twin.checkpoint import SHIPPED
 from ecgtwin.twin.twin import EcgTwin
 
@@ -34,7 +38,7 @@ class GenerateShard:
         mixed_numerics: bool = False,
         on_stage_start: Callable[[Stage], None] | None = None,
     ) -> None:
-        self._spec = _with_absolute_paths(spec)
+        self._spec = with_absolute_paths(spec)
         self._mixed_numerics = mixed_numerics
         self._on_stage_start = on_stage_start
         self._forget()
@@ -75,30 +79,29 @@ class GenerateShard:
         return self._loaded
 
     def _load_first(self) -> Loaded:
-        settle_numerics()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        url = self._spec.output.url
-        twin = load_twin(self._spec.checkpoint, texts_at=url, device=device)
-        cohort = load_cohort(self._spec, checkpoint_digest=twin.digest)
-        mine = fingerprint(twin.device, batch_rows=self._spec.batch_rows)
-        agree_on_numerics(cohort.url, mine, mixed=self._mixed_numerics)
-        return Loaded.of(twin, cohort)
+        return Loaded.of(*load_for_work(self._spec, mixed_numerics=self._mixed_numerics))
 
 
-def _with_absolute_paths(spec: CohortSpec) -> CohortSpec:
+def load_for_work(spec: CohortSpec, *, mixed_numerics: bool) -> tuple[EcgTwin, ResolvedCohort]:
+    """Return twin and plan; the cohort's numerics are agreed before anything is written."""
+    settle_numerics()
+    twin = load_twin(spec.checkpoint, texts_at=spec.output.url, device=device_at_hand())
+    cohort = load_cohort(spec, checkpoint_digest=twin.digest)
+    mine = fingerprint(twin.device, batch_rows=spec.batch_rows)
+    agree_on_numerics(cohort.url, mine, mixed=mixed_numerics)
+    return twin, cohort
+
+
+def with_absolute_paths(spec: CohortSpec) -> CohortSpec:
     """Return ``spec`` for a worker that may run in another folder of the same machine."""
     checkpoint = spec.checkpoint
-    output = spec.output.model_copy(update={"url": _absolute(spec.output.url)})
+    output = spec.output.model_copy(update={"url": absolute_url(spec.output.url)})
     return spec.model_copy(
         update={
-            "checkpoint": checkpoint if checkpoint in SHIPPED else _absolute(checkpoint),
+            "checkpoint": checkpoint if checkpoint in SHIPPED else absolute_url(checkpoint),
             "output": output,
         }
     )
-
-
-def _absolute(url: str) -> str:
-    return url if is_s3(url) else str(local_path(url).absolute())
 
 
 def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> ShardResult:
@@ -111,3 +114,10 @@ def generate_shard(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> Shard
     with one_torch_thread():
         loaded = Loaded.of(twin, cohort)
         return ShardMaking(lambda: loaded, shard, ShardClock()).result()
+
+
+def encode_generated(twin: EcgTwin, cohort: ResolvedCohort, shard: Shard) -> EncodedShard:
+    """Return the bytes that ``generate_shard`` commits; puts nothing."""
+    with one_torch_thread():
+        loaded = Loaded.of(twin, cohort)
+        return ShardMaking(lambda: loaded, shard, ShardClock()).encoded()

@@ -105,7 +105,7 @@ def _checked(
 
 def _decode(data: bytes, url: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(data), use_threads=False)
+        return pq.read_table(io.BytesIO(data), use_threads=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamageError(
             f"{url} is damaged: not a readable Parquet table ({str(error).splitlines()[0]})"

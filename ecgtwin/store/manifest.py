@@ -12,7 +12,7 @@ from ecgtwin.errors import CohortMismatchError, DamageError, StoreError
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import COLUMNS, NULLABLE, Schema, SignalLayout, manifest_name
 from ecgtwin.store.objects import join, list_names, read_object, read_objects
-from ecgtwin.store.tables import decode_table, encode_table
+from ecgtwin.store.tables import decode_table, encode_table, is_as_written
 
 READ_ALL = 4096  # manifests
 SAMPLED = 256
@@ -94,6 +94,25 @@ def read_manifest(url: str, index: int) -> Manifest:
     return decode_manifest(read_object(name), index, name)
 
 
+def read_whole_manifest(url: str, index: int) -> tuple[Manifest, str]:
+    """Return the manifest of shard ``index`` and the digest of its bytes.
+
+    Raises as ``read_manifest``, DamageError also where any byte is not as it was written.
+
+    What a reader passes over, as a flipped bit in the statistics, is found.
+    """
+    name = join(url, manifest_name(index))
+    data = read_object(name)
+    manifest = decode_manifest(data, index, name)
+    try:
+        wanted = encode_manifest(manifest)
+    except StoreError as error:
+        raise DamageError(f"{name} is damaged: {error}") from error
+    if not is_as_written(data, wanted):
+        raise DamageError(f"{name} is damaged: its bytes are not those of its rows")
+    return manifest, digest_bytes(data)
+
+
 def read_manifests(url: str, indices: Iterable[int]) -> Iterator[Manifest]:
     """Yield the manifests of several shards, read in parallel."""
     wanted = list(indices)
@@ -104,9 +123,7 @@ def read_manifests(url: str, indices: Iterable[int]) -> Iterator[Manifest]:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the bytes to commit; StoreError when a column is missing, unknown or ill-typed."""
-    types = COLUMNS[manifest.schema]
-    check_columns(manifest.columns, types, len(manifest.shard))
-    arrays = [_array(name, manifest.columns[name], kind) for name, kind in types.items()]
+    arrays = manifest_arrays(manifest)
     metadata = {
         "shard_index": str(manifest.shard.index),
         "row_start": str(manifest.shard.start),
@@ -118,7 +135,14 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "object_bytes": str(manifest.object_bytes),
         "ledger_blake2b": manifest.ledger_digest,
     }
-    return encode_table(pa.table(arrays, names=list(types)), metadata)
+    return encode_table(pa.table(arrays, names=list(COLUMNS[manifest.schema])), metadata)
+
+
+def manifest_arrays(manifest: Manifest) -> list[pa.Array]:
+    """Return the columns in the schema's order and types; StoreError where they are not such."""
+    types = COLUMNS[manifest.schema]
+    check_columns(manifest.columns, types, len(manifest.shard))
+    return [_array(name, manifest.columns[name], kind) for name, kind in types.items()]
 
 
 def decode_manifest(data: bytes, index: int, name: str) -> Manifest:

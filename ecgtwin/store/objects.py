@@ -47,6 +47,11 @@ def local_path(url: str) -> Path:
     return Path(url.removeprefix("file://"))
 
 
+def absolute_url(url: str) -> str:
+    """Return ``url`` as another process of the machine finds it, whatever its folder."""
+    return url if is_s3(url) else str(local_path(url).absolute())
+
+
 def read_object(url: str) -> bytes:
     """Return the bytes at ``url``. FileNotFoundError when nothing is there."""
     if is_s3(url):
@@ -146,6 +151,25 @@ def delete_object(url: str) -> None:
         return
     with local_errors(url):
         local_path(url).unlink(missing_ok=True)
+
+
+def delete_objects(urls: Sequence[str]) -> None:
+    """Remove several objects, 1000 at most, of one bucket; absent ones are fine."""
+    if not urls or not is_s3(urls[0]):
+        for url in urls:
+            delete_object(url)
+        return
+    places = [S3Location.of(url) for url in urls]
+    keys = [{"Key": place.key} for place in places]
+    with s3_errors(places[0]):
+        answer = filesystem().call_s3(
+            "delete_objects", Bucket=places[0].bucket, Delete={"Objects": keys, "Quiet": True}
+        )
+    for error in answer.get("Errors", ())[:1]:
+        raise StoreError(
+            f"s3://{places[0].bucket}/{error.get('Key')} was not deleted ({error.get('Code')}: "
+            f"{error.get('Message')}); check the bucket's permissions"
+        )
 
 
 def write_temporary(path: Path, data: bytes, *, mark: str = ".") -> Path:

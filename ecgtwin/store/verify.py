@@ -14,7 +14,7 @@ from ecgtwin.store.layout import (
     manifest_name,
     object_name,
 )
-from ecgtwin.store.manifest import Manifest, committed_shards, digest_bytes, read_manifest
+from ecgtwin.store.manifest import Manifest, committed_shards, digest_bytes, read_whole_manifest
 from ecgtwin.store.objects import join, read_object
 from ecgtwin.store.zarr_shards import read_layout
 
@@ -95,7 +95,7 @@ def _description(target: str) -> dict[str, Any]:
 
 def _check(url: str, layout: SignalLayout, plan_digest: str | None, index: int) -> list[str]:
     try:
-        manifest = read_manifest(url, index)
+        manifest, _ = read_whole_manifest(url, index)
     except FileNotFoundError:
         return [f"{join(url, manifest_name(index))} disappeared while it was checked"]
     except DamageError as error:

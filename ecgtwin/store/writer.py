@@ -56,6 +56,20 @@ class CommittedShard:
     replaced_digest: str | None  # an uncommitted object of other bytes that stood in its place
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedShard:
+    """A whole shard as the bytes that are put: object, ledger part (may be empty), manifest."""
+
+    manifest: Manifest
+    data: bytes
+    ledger_data: bytes
+
+    @property
+    def manifest_data(self) -> bytes:
+        """The bytes of the manifest."""
+        return encode_manifest(self.manifest)
+
+
 def create_signals(url: str, layout: SignalLayout) -> None:
     """Write the Zarr metadata and coordinates of an empty ``signals.zarr``; a repeat does nothing.
 
@@ -152,6 +166,23 @@ def write_shard(
     the corpus. Idempotent. CommitConflictError when the shard is already committed with other
     bytes; nothing committed is replaced.
     """
+    encoded = encode_whole(
+        layout, shard, samples_mv, columns, schema=schema, plan_digest=plan_digest, ledger=ledger
+    )
+    return _commit(url, encoded)
+
+
+def encode_whole(
+    layout: SignalLayout,
+    shard: Shard,
+    samples_mv: NDArray[np.floating],
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    schema: Schema,
+    plan_digest: str,
+    ledger: Sequence[Mapping[str, Any]] | None = None,
+) -> EncodedShard:
+    """Return the bytes that ``write_shard`` puts; the same each time. StoreError: not a shard."""
     _check_shard(layout, shard, samples_mv)
     stored, saturated = quantise(samples_mv, step_mv=layout.step_mv)
     filled = {
@@ -171,12 +202,13 @@ def write_shard(
         object_bytes=len(data),
         ledger_digest=digest_bytes(ledger_data) if ledger_data else "",
     )
-    return _commit(url, manifest, data, ledger_data)
+    return EncodedShard(manifest, data, ledger_data)
 
 
-def _commit(url: str, manifest: Manifest, data: bytes, ledger_data: bytes) -> CommittedShard:
+def _commit(url: str, encoded: EncodedShard) -> CommittedShard:
+    manifest, data, ledger_data = encoded.manifest, encoded.data, encoded.ledger_data
+    manifest_data = encoded.manifest_data
     index = manifest.shard.index
-    manifest_data = encode_manifest(manifest)
     stage("encoded", index)
     replaced = {object_name(index): _put_part(url, index, object_name(index), data)}
     stage("object", index)
@@ -220,7 +252,7 @@ def _put_part(url: str, index: int, name: str, data: bytes) -> bytes | None:
             "the committed ones stay"
         )
     replace_object(target, data)
-    _record(url, index, name, found=found, put=data)
+    record_replacement(url, index, name, found=found, put=data)
     return found
 
 
@@ -245,22 +277,34 @@ def _make_true(url: str, index: int, parts: Mapping[str, bytes]) -> None:
         found = read_object(target)
         if found != data:
             replace_object(target, data)
-            _record(url, index, name, found=found, put=data)
+            record_replacement(url, index, name, found=found, put=data)
 
 
-def _record(url: str, index: int, name: str, *, found: bytes, put: bytes) -> None:
-    """Note a replacement under runs/: who, where and what, never part of the cohort's bytes."""
+def record_replacement(
+    url: str,
+    index: int | None,
+    name: str,
+    *,
+    found: bytes | None,
+    put: bytes,
+    event: str = "replaced an uncommitted object",
+) -> None:
+    """Note a replacement under runs/: who, where and what, never part of the cohort's bytes.
+
+    ``index``: of the shard, None where the object is of none.
+    """
     note = {
-        "event": "replaced an uncommitted object",
+        "event": event,
         "object": name,
-        "found_blake2b": digest_bytes(found),
+        "found_blake2b": None if found is None else digest_bytes(found),
         "put_blake2b": digest_bytes(put),
         "host": platform.node(),
         "process": os.getpid(),
     }
     unique = secrets.token_hex(8)
     line = json.dumps(note, sort_keys=True) + "\n"
-    put_new(join(url, f"runs/replaced/{shard_name(index)}-{unique}.jsonl"), line.encode())
+    owner = "cohort" if index is None else shard_name(index)
+    put_new(join(url, f"runs/replaced/{owner}-{unique}.jsonl"), line.encode())
 
 
 def _encode_ledger(ledger: Sequence[Mapping[str, Any]] | None) -> bytes:

@@ -1,0 +1,96 @@
+"""A stored cohort taken away, in an order that leaves no half of it looking like a whole one.
+
+The index goes first, then the manifests: from the first of them on, the cohort is one that is not
+finished. What says that it is a cohort goes last, so that the same call goes on from a kill.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ecgtwin.errors import StoreError
+from ecgtwin.store.layout import SIGNALS
+from ecgtwin.store.leftovers import find_leftovers, remove_leftovers
+from ecgtwin.store.objects import delete_objects, is_s3, join, list_tree, local_path
+
+# In the order of removal; names that end with a slash are folders.
+_PARTS = (
+    "index/index.json", "index/", "manifest/", "ledger/", f"{SIGNALS}/", "runs/", "text/",
+    "release.json", "numerics.json", "private/", "plan/", "cohort.json",
+)  # fmt: skip
+_AT_ONCE = 1000  # as many as one request of S3 may name
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What would go, in order: name and bytes. ``others`` are objects that are not a cohort's."""
+
+    url: str
+    objects: tuple[tuple[str, int], ...]
+    others: tuple[str, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of what would go."""
+        return sum(size for _, size in self.objects)
+
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """Return objects and bytes by the first word of their names, in the order they go."""
+        found: dict[str, tuple[int, int]] = {}
+        for name, size in self.objects:
+            part = name.partition("/")[0]
+            num, total = found.get(part, (0, 0))
+            found[part] = num + 1, total + size
+        return found
+
+
+def plan_removal(url: str) -> Removal:
+    """Return what removing the cohort at ``url`` takes away; StoreError: nothing is there."""
+    try:
+        found = list_tree(url)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"{url} is not there; check the URL") from None
+    places = {name: _place(name) for name, _ in found}
+    ours = [(name, size) for name, size in found if places[name] is not None]
+    others = tuple(name for name, place in places.items() if place is None)
+    ordered = sorted(ours, key=lambda one: (places[one[0]], one[0]))
+    return Removal(url, tuple(ordered), others)
+
+
+def remove(removal: Removal, *, advance: Callable[[int], None] = lambda num: None) -> None:
+    """Remove it, batch by batch; each part is gone before the next is begun."""
+    for part in range(len(_PARTS)):
+        names = [name for name, _ in removal.objects if _place(name) == part]
+        for start in range(0, len(names), _AT_ONCE):
+            batch = names[start : start + _AT_ONCE]
+            delete_objects([join(removal.url, name) for name in batch])
+            advance(len(batch))
+    if not is_s3(removal.url):
+        _remove_folders(removal.url)
+
+
+def _place(name: str) -> int | None:
+    """Return when ``name`` goes, None where it is not of a cohort."""
+    for place, part in enumerate(_PARTS):
+        if name == part or (part.endswith("/") and name.startswith(part)):
+            return place
+    return None
+
+
+def _remove_folders(url: str) -> None:
+    """Remove temporary files of killed writers, and the folders that are empty now."""
+    root = local_path(url)
+    parts = [part.rstrip("/") for part in _PARTS if part.endswith("/")]
+    for part in parts:
+        if (root / part).is_dir():
+            remove_leftovers(find_leftovers(str(root / part), older_than_s=0))
+            _remove_empty(str(root / part))
+    with suppress(OSError):  # something else is inside
+        root.rmdir()
+
+
+def _remove_empty(folder: str) -> None:
+    for path, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(path)
