@@ -27,6 +27,7 @@ def add_cohort(commands: "Commands") -> None:
     _add_repair(actions)
     _add_merge(actions)
     _add_remove(actions)
+    _add_sample(actions)
     clean = actions.add_parser("clean", help="remove what killed writers left")
     clean.add_argument("url")
     clean.add_argument("--dry-run", action="store_true", help="only list it")
@@ -218,3 +219,22 @@ def _remove(arguments: argparse.Namespace) -> int:
     what = "removed" if arguments.yes else "nothing was removed; with --yes would go"
     print(f"{arguments.url}: {what}: {num_objects:,} objects, {removal.num_bytes:,} bytes")
     return 0
+
+
+def _add_sample(actions: "Commands") -> None:
+    sample = actions.add_parser("sample", help="draw one row again and compare it")
+    sample.add_argument("url", help="a cohort")
+    sample.add_argument("row", type=int, metavar="ROW", help="counts from 0")
+    sample.add_argument("--checkpoint", help="(default: where cohort.json says)")
+    sample.set_defaults(run=_sample)
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from ecgtwin.generation.sample_again import sample_again
+    from ecgtwin.generation.stored_plan import check_is_cohort
+
+    check_is_cohort(arguments.url)
+    found = sample_again(arguments.url, arguments.row, checkpoint=arguments.checkpoint)
+    for line in found.lines():
+        print(line)
+    return 0 if found.is_same else 1

@@ -74,16 +74,21 @@ def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
     except CommitConflictError:
         if mixed:
             return
+    differing = "; ".join(differing_numerics(url, mine))
+    raise CohortMismatchError(
+        f"{url} was begun with other numerics: {differing}; go on where it was begun, "
+        "or pass --mixed-numerics to accept the same ECGs with other low bits"
+    )
+
+
+def differing_numerics(url: str, mine: Fingerprint) -> list[str]:
+    """Return in words each thing in which ``mine`` is not the fingerprint of the cohort."""
     theirs = _fixed(url)
-    differing = [
+    return [
         f"{name} is {mine.get(name)!r} here and {theirs.get(name)!r} there"
         for name in sorted(mine.keys() | theirs.keys())
         if mine.get(name) != theirs.get(name)
     ]
-    raise CohortMismatchError(
-        f"{url} was begun with other numerics: {'; '.join(differing)}; go on where it was begun, "
-        "or pass --mixed-numerics to accept the same ECGs with other low bits"
-    )
 
 
 def _fixed(url: str) -> Fingerprint:
