@@ -97,10 +97,12 @@ class FaultProxy:
 
     def met(self) -> list[tuple[str, str, str]]:
         """Return fault, method and key of every request that met a fault, in their order."""
+        self.settle()
         return [(one.fault, one.method, one.key) for one in self.requests if one.fault]
 
     def created(self) -> list[str]:
         """Return the keys of every PUT that the server did, sorted; twice done, twice there."""
+        self.settle()
         return sorted(
             one.key
             for one in self.requests

@@ -36,6 +36,7 @@ class Lab:
     folder: Path
     undisturbed: dict[str, bytes]
     url: str
+    replicates: int = 2  # three shards each
     mutation: Preparation | None = None
 
     @classmethod
@@ -46,9 +47,8 @@ class Lab:
     def command(self, name: str, *, before: Preparation | None = None, **more: Any) -> Command:
         """Return the command to make the cohort, one of several that do."""
         prepared = one_after_the_other(self.mutation, before)
-        return Command(
-            self.inputs, self.folder / name, url=self.url, before=prepared, **more
-        )
+        changes = {"replicates": self.replicates} | more
+        return Command(self.inputs, self.folder / name, url=self.url, before=prepared, **changes)
 
     def check(self) -> None:
         check_cohort(self.url, self.undisturbed)
