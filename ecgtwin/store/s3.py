@@ -147,12 +147,13 @@ def s3_errors(place: S3Location) -> Iterator[None]:
     A missing key stays FileNotFoundError.
     """
     from botocore.exceptions import BotoCoreError
+    from s3fs.core import S3_RETRYABLE_ERRORS  # a body that breaks off is of no other class
 
     try:
         yield
     except StoreError:
         raise
-    except (OSError, BotoCoreError, ValueError) as error:
+    except (OSError, BotoCoreError, ValueError, *S3_RETRYABLE_ERRORS) as error:
         code = error_code(error)
         if code == "NoSuchKey":
             raise FileNotFoundError(str(place)) from error

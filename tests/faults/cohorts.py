@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tests.generation.corpora import make_spec, objects_under, s3_objects_under
 
 NUM_SHARDS = 6
 MAX_RUNS = 12
-_REFUSED = re.compile(r"^ecgtwin: (error|a shard failed): ", re.MULTILINE)
+_REFUSED = re.compile(r"^ecgtwin: (error|a shard failed|shard \d+ failed): ", re.MULTILINE)
 
 
 def specification(inputs: Path, url: Path | str, **changes: Any) -> CohortSpec:
@@ -52,6 +52,24 @@ def check_cohort(url: str, undisturbed: dict[str, bytes]) -> None:
     assert not missing, f"lost: {sorted(missing)}"
     differing = [name for name in found if found[name] != undisturbed[name]]
     assert differing == [], f"other bytes: {differing}"
+
+
+def until_finished(run: Callable[[], int], log: Path) -> int:
+    """Run a command again and again; each run before the last says what is wrong in clear lines.
+
+    Returns how often it was run.
+    """
+    for number in range(1, MAX_RUNS + 1):
+        before = len(log.read_text())
+        code = run()
+        said = log.read_text()[before:]
+        assert "Traceback" not in said, f"no clear line: {said}"
+        if code == 0:
+            return number
+        assert code in (1, 2), f"ended with {code}: {said}"
+        lines = len(_REFUSED.findall(said))
+        assert lines == 1 or (code == 1 and lines), f"{lines} lines say why: {said}"
+    raise AssertionError(f"not finished after {MAX_RUNS} runs: {log.read_text()}")
 
 
 class Command:
@@ -116,21 +134,8 @@ class Command:
         assert code == -9, f"not killed at {step} but ended with {code}: {self.log.read_text()}"
 
     def run_until_finished(self) -> int:
-        """Run it again and again; each run before the last says what is wrong in clear lines.
-
-        Returns how often it was run.
-        """
-        for number in range(1, MAX_RUNS + 1):
-            before = len(self.log.read_text())
-            code = self.run()
-            said = self.log.read_text()[before:]
-            assert "Traceback" not in said, f"no clear line: {said}"
-            if code == 0:
-                return number
-            assert code in (1, 2), f"ended with {code}: {said}"
-            lines = len(_REFUSED.findall(said))
-            assert lines == 1 or (code == 1 and lines), f"{lines} lines say why: {said}"
-        raise AssertionError(f"not finished after {MAX_RUNS} runs: {self.log.read_text()}")
+        """Run it again and again, as ``until_finished`` does; return how often."""
+        return until_finished(self.run, self.log)
 
     def num_committed(self) -> int:
         return len(committed_shards(self.url))

@@ -67,7 +67,8 @@ class FaultProxy:
 
     def __init__(self, upstream: str, *, late_s: float, seed: int = 0) -> None:
         parts = urlsplit(upstream)
-        assert parts.hostname and parts.port, upstream
+        assert parts.hostname, upstream
+        assert parts.port, upstream
         self.upstream = (parts.hostname, parts.port)
         self.late_s = late_s
         self.requests: list[Request] = []

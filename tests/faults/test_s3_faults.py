@@ -8,122 +8,40 @@ import os
 import random
 import re
 import uuid
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from ecgtwin.store.commit import put_new
-from tests.faults.cohorts import Command, make_undisturbed
-from tests.faults.runs import CI_ROUNDS, ROUNDS
-from tests.faults.s3_proxy import Fault, FaultProxy, Kind
+from ecgtwin.store.verify import verify
+from tests.faults import s3_scenarios
+from tests.faults.cohorts import objects_at, until_finished
+from tests.faults.runs import ROUNDS, Run, fault_settings
+from tests.faults.s3_proxy import Fault, Kind
+from tests.faults.s3_scenarios import (
+    OF_GETS,
+    OF_PUTS,
+    a_proxy,
+    behind,
+    check_all,
+    client_settings,
+)
 from tests.faults.scenarios import Lab
 
 pytestmark = [pytest.mark.faults, pytest.mark.s3]
 
-READ_TIMEOUT_S = 1.0
-LATE_S = 1.5
-# One of each kind of object that a cohort has, in the order in which they are written.
-OBJECTS = {
-    "reference table": r"/references\.parquet$",
-    "plan table": r"/patients\.parquet$",
-    "description": r"/cohort\.json$",
-    "metadata": r"/samples_mv/zarr\.json$",
-    "numerics": r"/numerics\.json$",
-    "shard": r"/samples_mv/c/1/",
-    "manifest": r"/manifest/shard-000000001\.parquet$",
-}
-# What a run that goes on behind shard 0 reads.
-READ = OBJECTS | {"manifest": r"/manifest/shard-000000000\.parquet$", "list": r"\?list-type"}
-OF_PUTS: tuple[Kind, ...] = (
-    "error", "slow down", "torn request", "late request", "late answer", "lost answer",
-    "reset answer", "false error", "twice",
-)  # fmt: skip
-OF_GETS: tuple[Kind, ...] = ("error", "slow down", "late answer", "reset answer", "torn answer")
-DONE = ("late answer", "lost answer", "reset answer", "false error", "twice")
-# These end a run each time, or wait: in CI at fewer objects.
-DEAR = ("error", "late request", "late answer")
-EVERY_DAY = ("reference table", "shard", "manifest")
-
-
-def met_by(kind: Kind, objects: dict[str, str]) -> list[str]:
-    """Return the keys that meet this kind of fault."""
-    few = kind in DEAR and ROUNDS <= CI_ROUNDS
-    return [keys for name, keys in objects.items() if not few or name in EVERY_DAY]
-
-
-@pytest.fixture
-def proxy(s3_url: str) -> Iterator[FaultProxy]:
-    """One in front of the S3 server; the test itself looks past it."""
-    with FaultProxy(os.environ["AWS_ENDPOINT_URL"], late_s=LATE_S).running() as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cohort_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The objects of three shards."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "cohort"
-    return make_undisturbed(cohort_inputs, folder, replicates=1)
-
-
-@pytest.fixture
-def s3_lab(
-    cohort_inputs: Path, tmp_path: Path, undisturbed: dict[str, bytes], s3_url: str
-) -> Lab:
-    url = f"{s3_url}/{uuid.uuid4().hex}"
-    return Lab(cohort_inputs, tmp_path, undisturbed, url, replicates=1)
-
-
-def behind(proxy: FaultProxy, lab: Lab, *, tries: int) -> Command:
-    """Return the command whose store is behind the proxy; its client tries that often."""
-    settings = {
-        "AWS_ENDPOINT_URL": proxy.endpoint,
-        "ECGTWIN_S3_READ_TIMEOUT_S": str(READ_TIMEOUT_S),
-        "ECGTWIN_S3_TRIES": str(tries),
-    }
-    return lab.command("one", settings=settings)
-
-
-def check_all(proxy: FaultProxy, lab: Lab, *, put_before: Sequence[str] = ()) -> None:
-    """The cohort is whole and the same, and no object of it was ever put a second time."""
-    created = [key for key in proxy.created() if "/runs/" not in key]
-    lab.check()
-    root = lab.url.removeprefix("s3://")
-    wanted = [f"{root}/{name}" for name in lab.undisturbed if name not in put_before]
-    assert created == sorted(wanted)
-
 
 @pytest.mark.parametrize("kind", OF_PUTS)
-def test_each_kind_of_object_meets_a_fault_when_it_is_put(
-    proxy: FaultProxy, s3_lab: Lab, kind: Kind
-) -> None:
-    """The client gives up at the first fault, so that each reaches what is written here."""
-    objects = met_by(kind, OBJECTS)
-    proxy.order([Fault(kind, "PUT", keys) for keys in objects])
-    num_runs = behind(proxy, s3_lab, tries=1).run_until_finished()
-    assert len(proxy.met()) == len(objects), proxy.met()
-    if kind in DONE:
-        assert num_runs == 1, "what was done counts, whatever the answer was"
-    check_all(proxy, s3_lab)
+def test_each_kind_of_object_meets_a_fault_when_it_is_put(s3_lab: Lab, kind: Kind) -> None:
+    s3_scenarios.puts_meet(s3_lab, kind)
 
 
 @pytest.mark.parametrize("kind", OF_GETS)
-def test_each_kind_of_object_meets_a_fault_when_it_is_read(
-    proxy: FaultProxy, s3_lab: Lab, kind: Kind
-) -> None:
-    """A run goes on from a plan and one shard, and so has to read what others have put."""
-    begun = [name for name in s3_lab.undisturbed if not re.search("(/c/|shard-0+)[12]", name)]
-    for name in begun:
-        put_new(f"{s3_lab.url}/{name}", s3_lab.undisturbed[name])
-    objects = met_by(kind, READ)
-    proxy.order([Fault(kind, "GET", keys) for keys in objects])
-    behind(proxy, s3_lab, tries=1).run_until_finished()
-    assert len(proxy.met()) == len(objects), proxy.met()
-    check_all(proxy, s3_lab, put_before=begun)
+def test_each_kind_of_object_meets_a_fault_when_it_is_read(s3_lab: Lab, kind: Kind) -> None:
+    s3_scenarios.reads_meet(s3_lab, kind)
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
-def test_requests_meet_faults_at_random(s3_url: str, s3_lab: Lab, seed: int) -> None:
+def test_requests_meet_faults_at_random(s3_lab: Lab, seed: int) -> None:
     """One request in ten, each time another fault."""
     choose = random.Random(seed)
     faults = [
@@ -131,8 +49,45 @@ def test_requests_meet_faults_at_random(s3_url: str, s3_lab: Lab, seed: int) -> 
         for method, kinds in (("PUT", OF_PUTS), ("GET", OF_GETS))
         for kind in kinds
     ]
-    with FaultProxy(os.environ["AWS_ENDPOINT_URL"], late_s=LATE_S, seed=seed).running() as proxy:
+    with a_proxy(seed=seed) as proxy:
         proxy.order(choose.sample(faults, len(faults)))
         behind(proxy, s3_lab, tries=choose.choice((1, 2, 3))).run_until_finished()
         assert proxy.met()
         check_all(proxy, s3_lab)
+
+
+@pytest.mark.parametrize("kind", ["error", "reset answer", "twice"])
+def test_the_ledger_of_a_corpus_meets_a_fault(tmp_path: Path, s3_url: str, kind: Kind) -> None:
+    """A cohort has no ledger so far; that of a simulated corpus is its ground truth."""
+    url, log = f"{s3_url}/{uuid.uuid4().hex}", tmp_path / "log.txt"
+    log.touch()
+    here = str(tmp_path / "corpus")
+    assert ingest(here, log, {}) == 0, log.read_text()
+    with a_proxy() as proxy:
+        proxy.order([Fault(kind, "PUT", "/ledger/", times=4)])
+        keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        through = keys | client_settings(proxy, tries=1)
+        until_finished(lambda: ingest(url, log, through), log)
+        assert len(proxy.met()) >= 2
+    assert verify(url) == []
+    found, wanted = public(url), public(here)
+    assert any(name.startswith("ledger/") for name in wanted)
+    assert sorted(found) == sorted(wanted)
+    assert [name for name in found if found[name] != wanted[name]] == []
+
+
+def ingest(url: str, log: Path, settings: dict[str, str]) -> int:
+    """Make a corpus of two shards in a process; return the exit code."""
+    words = ["ingest", "simulated", url, "--persons", "3", "--visits", "2", "--seed", "8"]
+    sizes = ["--set", "rows_per_shard=3", "--set", "rows_per_chunk=3"]
+    run = Run([*words, *sizes], fault_settings(log.parent) | settings, log, own_process=False)
+    try:
+        return run.wait()
+    finally:
+        run.clean_up()
+
+
+def public(url: str) -> dict[str, bytes]:
+    """Return every object but the pseudonym key, which is drawn."""
+    found = objects_at(url)
+    return {name: data for name, data in found.items() if not re.match("private/", name)}

@@ -39,9 +39,7 @@ def weights_in_bfloat16() -> None:
         return twin
 
     worker.load_twin = load_twin
-    worker.fingerprint = lambda *words, **named: (
-        look(*words, **named) | {"precision": "bfloat16"}
-    )
+    worker.fingerprint = lambda *words, **named: look(*words, **named) | {"precision": "bfloat16"}
 
 
 def stopped_before_it_replaces() -> None:
