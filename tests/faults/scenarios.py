@@ -82,11 +82,13 @@ def num_puts_before(lab: Lab, *, shard: int) -> int:
     return len(lab.undisturbed) - 2 * NUM_SHARDS + 2 * shard
 
 
-def two_at_once(lab: Lab) -> None:
+def two_at_once(lab: Lab, *, executor: str = "local") -> None:
     """Both end well; each shard is committed by one of them."""
-    with lab.command("one").started() as one, lab.command("two").started() as two:
+    commands = [lab.command(name, executor=executor) for name in ("one", "two")]
+    with commands[0].started() as one, commands[1].started() as two:
         codes = (one.wait(), two.wait())
-    assert codes == (0, 0), f"they ended with {codes}"
+    said = "".join(command.log.read_text() for command in commands)
+    assert codes == (0, 0), f"they ended with {codes}: {said}"
     counted = commits(lab.url)
     assert counted == dict.fromkeys(range(NUM_SHARDS), 1), f"times committed: {counted}"
     lab.check()

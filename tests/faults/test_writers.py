@@ -6,6 +6,7 @@ Real processes of the command line; what each scenario does stands in ``scenario
 import pytest
 
 from tests.faults import scenarios
+from tests.faults.runs import CI_ROUNDS, ROUNDS
 from tests.faults.scenarios import Lab
 
 pytestmark = pytest.mark.faults
@@ -13,6 +14,11 @@ pytestmark = pytest.mark.faults
 
 def test_two_drivers_at_once_commit_each_shard_once(lab: Lab) -> None:
     scenarios.two_at_once(lab)
+
+
+@pytest.mark.skipif(ROUNDS <= CI_ROUNDS, reason="two clusters; in make test-faults only")
+def test_two_drivers_at_once_each_with_a_cluster_commit_each_shard_once(lab: Lab) -> None:
+    scenarios.two_at_once(lab, executor="ray")
 
 
 @pytest.mark.parametrize("step", ["put:3", "encoded:1", "object:1", "ledger:1"])
