@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import s3fs.core
 
-from ecgtwin.generation import numerics, prepare, worker
+from ecgtwin.generation import making, numerics, prepare, worker
 from ecgtwin.generation import run as generation_run
 from ecgtwin.generation.numerics import Fingerprint
 from ecgtwin.store import commit, manifest, s3, tables, writer
@@ -167,7 +167,7 @@ def resumes_by_objects() -> None:
 
 def forgets_the_plan() -> None:
     """Do not look, before a commit, whether the cohort is still the one that was planned."""
-    worker.check_still_planned = lambda cohort: None
+    making.check_still_planned = lambda cohort: None
 
 
 def takes_any_numerics() -> None:

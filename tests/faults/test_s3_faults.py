@@ -58,7 +58,7 @@ def test_requests_meet_faults_at_random(s3_lab: Lab, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["error", "reset answer", "twice"])
 def test_the_ledger_of_a_corpus_meets_a_fault(tmp_path: Path, s3_url: str, kind: Kind) -> None:
-    """A cohort has no ledger so far; that of a simulated corpus is its ground truth."""
+    """That of a simulated corpus is its ground truth, and part of each shard."""
     url, log = f"{s3_url}/{uuid.uuid4().hex}", tmp_path / "log.txt"
     log.touch()
     here = str(tmp_path / "corpus")

@@ -27,6 +27,11 @@ def _do_all(parts: list[Preparation]) -> None:
         part()
 
 
+def one_shard_at_a_time() -> None:
+    """Begin a shard when the one before it is committed, so that a step has one meaning."""
+    worker.GenerateShard.num_overlapping = 1
+
+
 def weights_in_bfloat16() -> None:
     """Draw with rounded weights, and say so: ECGs that are the same but for their low bits."""
     load, look = worker.load_twin, worker.fingerprint
