@@ -38,7 +38,7 @@ test-s3: $(STAMP)
 	scripts/rgw.sh -- $(PYTEST) -m "s3 or rgw" tests
 
 test-faults: $(STAMP)
-	ECGTWIN_FAULT_ROUNDS=20 ECGTWIN_FUZZ_ROUNDS=20 $(PYTEST) -m faults tests
+	ECGTWIN_FAULT_ROUNDS=50 ECGTWIN_FUZZ_ROUNDS=20 $(PYTEST) -m faults tests
 
 # Ours against the published way of sampling, and the rates of this machine; docs/benchmarks.md.
 bench: $(STAMP)

@@ -176,10 +176,14 @@ def write_temporary(path: Path, data: bytes, *, mark: str = ".") -> Path:
     """Write ``data`` safely to a hidden file beside ``path`` and return that file."""
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}{mark}{os.getpid()}-{secrets.token_hex(4)}")
-    with temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:  # a full disk most of all needs the room
+        temporary.unlink(missing_ok=True)
+        raise
     return temporary
 
 

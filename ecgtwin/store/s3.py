@@ -1,5 +1,6 @@
 """The S3 connection: one file system per process, and its failures as one clear line each."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from typing import Any
 
 from ecgtwin.errors import StoreError
 
-CONNECT_TIMEOUT_S = 4  # three tries and their pauses stay below 20 s
-READ_TIMEOUT_S = 30
-TRIES = 3  # of a request that failed on the way
+# Each by a variable of the environment, for a store that is slower, or one that fails on purpose.
+CONNECT_TIMEOUT_S = ("ECGTWIN_S3_CONNECT_TIMEOUT_S", 4.0)  # three tries stay below 20 s
+READ_TIMEOUT_S = ("ECGTWIN_S3_READ_TIMEOUT_S", 30.0)
+TRIES = ("ECGTWIN_S3_TRIES", 3)  # of a request that failed on the way
 
 _KEY_CODES = {
     "403", "AccessDenied", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidToken",
@@ -20,7 +22,11 @@ _KEY_CODES = {
 _SETTINGS = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
     "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+    CONNECT_TIMEOUT_S[0], READ_TIMEOUT_S[0], TRIES[0],
 )  # fmt: skip
+
+# The connection stood, so that the request may have arrived.
+_BROKEN_OFF = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
@@ -59,9 +65,9 @@ def endpoint_url() -> str | None:
 def storage_options() -> dict[str, Any]:
     """Return what s3fs needs: bounded waiting, no cached listings, plain PUTs off AWS."""
     config: dict[str, Any] = {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": READ_TIMEOUT_S,
-        "retries": {"mode": "standard", "total_max_attempts": TRIES},
+        "connect_timeout": _setting(*CONNECT_TIMEOUT_S),
+        "read_timeout": _setting(*READ_TIMEOUT_S),
+        "retries": {"mode": "standard", "total_max_attempts": int(_setting(*TRIES))},
     }
     if endpoint_url():
         config["request_checksum_calculation"] = "when_required"
@@ -73,6 +79,20 @@ def storage_options() -> dict[str, Any]:
         "use_listings_cache": False,
         "skip_instance_cache": True,
     }
+
+
+def _setting(name: str, default: float) -> float:
+    given = os.environ.get(name)
+    if given is None:
+        return default
+    try:
+        value = type(default)(given)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise StoreError(f"{name} is {given!r}; set a {kind} above 0, or unset it")
+    return value
 
 
 def filesystem(*, asynchronous: bool = False) -> Any:  # noqa: ANN401  (s3fs has no types)
@@ -106,10 +126,18 @@ def was_never_sent(error: BaseException | None) -> bool:
     from botocore.exceptions import NoCredentialsError, PartialCredentialsError
 
     while error is not None:
-        if isinstance(error, Unconnected | NoCredentialsError | PartialCredentialsError):
+        if isinstance(error, Unconnected):
+            return not _was_broken_off(error)
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return True
         error = error.__cause__
     return False
+
+
+def _was_broken_off(error: Exception) -> bool:
+    """Say whether the connection stood: botocore calls its end a failure to connect, too."""
+    cause = getattr(error, "kwargs", {}).get("error")
+    return isinstance(cause, ConnectionResetError) or getattr(cause, "errno", 0) in _BROKEN_OFF
 
 
 @contextmanager
@@ -119,12 +147,13 @@ def s3_errors(place: S3Location) -> Iterator[None]:
     A missing key stays FileNotFoundError.
     """
     from botocore.exceptions import BotoCoreError
+    from s3fs.core import S3_RETRYABLE_ERRORS  # a body that breaks off is of no other class
 
     try:
         yield
     except StoreError:
         raise
-    except (OSError, BotoCoreError, ValueError) as error:
+    except (OSError, BotoCoreError, ValueError, *S3_RETRYABLE_ERRORS) as error:
         code = error_code(error)
         if code == "NoSuchKey":
             raise FileNotFoundError(str(place)) from error

@@ -222,7 +222,8 @@ def _commit(url: str, encoded: EncodedShard) -> CommittedShard:
         raise
     stage("manifest", index)
     parts = {object_name(index): data, ledger_name(index): ledger_data}
-    _make_true(url, index, {name: part for name, part in parts.items() if name in replaced})
+    mine = {name: part for name, part in parts.items() if name in replaced}
+    _make_true(url, index, manifest_data, mine)
     before = replaced[object_name(index)]
     return CommittedShard(
         index=index,
@@ -267,17 +268,30 @@ def _give_back(url: str, index: int, replaced: Mapping[str, bytes | None]) -> No
             replace_object(join(url, name), before)
 
 
-def _make_true(url: str, index: int, parts: Mapping[str, bytes]) -> None:
+def _make_true(url: str, index: int, manifest_data: bytes, parts: Mapping[str, bytes]) -> None:
     """Re-read the parts behind our manifest, and restore what a slower writer replaced.
 
     That writer looked before our manifest stood; the manifest decides which bytes belong there.
+    CommitConflictError where it is ours no more: somebody deleted it, and perhaps began anew.
     """
     for name, data in parts.items():
         target = join(url, name)
-        found = read_object(target)
-        if found != data:
-            replace_object(target, data)
-            record_replacement(url, index, name, found=found, put=data)
+        found = _read_if_there(target)
+        if found == data:
+            continue
+        if _read_if_there(join(url, manifest_name(index))) != manifest_data:
+            raise CommitConflictError(
+                f"shard {index} of {url} was deleted behind its commit; what is there was left"
+            )
+        replace_object(target, data)
+        record_replacement(url, index, name, found=found, put=data)
+
+
+def _read_if_there(url: str) -> bytes | None:
+    try:
+        return read_object(url)
+    except FileNotFoundError:
+        return None
 
 
 def record_replacement(

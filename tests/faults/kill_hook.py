@@ -1,8 +1,8 @@
-"""A commit hook that kills its own process at chosen steps, each once, and slows all steps down.
+"""A commit hook that kills or stops its own process at chosen steps, each once, and slows all down.
 
 ECGTWIN_KILL="object:2,put:7" kills after the object of shard 2, and at the seventh put of a
-process; ECGTWIN_KILL_FOLDER holds a marker file per kill that has happened; ECGTWIN_PAUSE is in
-seconds.
+process; ECGTWIN_STOP stops likewise, until somebody continues the process. ECGTWIN_KILL_FOLDER
+holds a marker file per order that was carried out; ECGTWIN_PAUSE is in seconds.
 """
 
 import os
@@ -10,21 +10,25 @@ import signal
 import time
 from pathlib import Path
 
+_SIGNALS = {"ECGTWIN_KILL": signal.SIGKILL, "ECGTWIN_STOP": signal.SIGSTOP}
 _puts = {"count": 0}
 
 
 def on_stage(name: str, shard_index: int) -> None:
-    """Die here if that was ordered and has not happened yet."""
+    """Die or stop here if that was ordered and has not happened yet."""
     time.sleep(float(os.environ.get("ECGTWIN_PAUSE", "0")))
     if name == "put":
         _puts["count"] += 1
         shard_index = _puts["count"]
     order = f"{name}:{shard_index}"
-    if order not in os.environ.get("ECGTWIN_KILL", "").split(","):
-        return
-    marker = Path(os.environ["ECGTWIN_KILL_FOLDER"]) / order
+    for variable, number in _SIGNALS.items():
+        if order in os.environ.get(variable, "").split(",") and _is_first(order):
+            os.kill(os.getpid(), number)
+
+
+def _is_first(order: str) -> bool:
     try:
-        marker.touch(exist_ok=False)
+        (Path(os.environ["ECGTWIN_KILL_FOLDER"]) / order).touch(exist_ok=False)
     except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+        return False
+    return True

@@ -16,7 +16,10 @@ from ecgtwin.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_S = 240.0
-ROUNDS = int(os.environ.get("ECGTWIN_FAULT_ROUNDS", "4"))  # random kills of each kind
+CI_ROUNDS = 5
+ROUNDS = int(os.environ.get("ECGTWIN_FAULT_ROUNDS", CI_ROUNDS))  # random faults of each kind
+
+Preparation = Callable[[], None]
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -26,16 +29,22 @@ FORKS.set_forkserver_preload(
         "ecgtwin.generation.run",
         "ecgtwin.sources.ingest",
         "ecgtwin.sources.simulated",
+        "s3fs",
+        "zarr",
     ]
 )
 
 
-def in_a_process(words: list[str], settings: dict[str, str], log: Path) -> None:
+def in_a_process(
+    words: list[str], settings: dict[str, str], log: Path, before: Preparation | None
+) -> None:
     """Be ``ecgtwin`` with these words: what a forked process does."""
     os.environ.update(settings)
     with log.open("a") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
+    if before is not None:
+        before()
     raise SystemExit(main(words))
 
 
@@ -43,13 +52,21 @@ class Run:
     """One process of the command, and all that it ever started.
 
     Ray needs a process of its own; the rest is forked from one that has the imports behind it.
+    A forked process calls ``before`` first.
     """
 
     def __init__(
-        self, words: list[str], settings: dict[str, str], log: Path, *, own_process: bool
+        self,
+        words: list[str],
+        settings: dict[str, str],
+        log: Path,
+        *,
+        own_process: bool,
+        before: Preparation | None = None,
     ) -> None:
         self._process: subprocess.Popen[bytes] | Any
         if own_process:
+            assert before is None, "only a forked process can be prepared"
             with log.open("a") as out:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "ecgtwin", *words],
@@ -59,7 +76,7 @@ class Run:
                     stderr=subprocess.STDOUT,
                 )
         else:
-            self._process = FORKS.Process(target=in_a_process, args=(words, settings, log))
+            self._process = FORKS.Process(target=in_a_process, args=(words, settings, log, before))
             self._process.start()
         self._root = psutil.Process(self._process.pid)
         self._seen = {self._root}
@@ -97,12 +114,33 @@ class Run:
 
     def actors(self) -> list[psutil.Process]:
         """Return the Ray actors, which name themselves after their class."""
+        return self._named("ray::_Worker")
+
+    def raylets(self) -> list[psutil.Process]:
+        """Return the raylets: one for each node of the cluster that it started."""
+        return self._named("/raylet/raylet")
+
+    def _named(self, part: str) -> list[psutil.Process]:
         found = []
         for process in self.descendants():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                if process.cmdline()[:1] and "ray::_Worker" in process.cmdline()[0]:
+                if part in "".join(process.cmdline()[:1]):
                     found.append(process)
         return found
+
+    def is_stopped(self) -> bool:
+        """Say whether it waits to be continued."""
+        with suppress(psutil.NoSuchProcess):
+            return self._root.status() == psutil.STATUS_STOPPED
+        return False
+
+    def wait_until_stopped(self) -> None:
+        self.wait_until(self.is_stopped)
+        assert self.exit_code is None, f"it ended with {self.exit_code} before it was stopped"
+
+    def go_on(self) -> None:
+        """Continue it where it was stopped."""
+        self._root.resume()
 
     def kill(self) -> None:
         self._process.kill()
@@ -120,13 +158,16 @@ class Run:
         psutil.wait_procs(alive, timeout=10)
 
 
-def fault_settings(kills: Path, *, kill: str = "", pause_s: float = 0.0) -> dict[str, str]:
-    """Return the environment in which a process dies at the steps named by ``kill``, each once."""
+def fault_settings(
+    kills: Path, *, kill: str = "", stop: str = "", pause_s: float = 0.0
+) -> dict[str, str]:
+    """Return the environment in which a process dies, or stops, at these steps, each once."""
     return {
         "PYTHONPATH": str(REPOSITORY),
         "OMP_NUM_THREADS": "1",
         "ECGTWIN_COMMIT_HOOK": "tests.faults.kill_hook:on_stage",
         "ECGTWIN_KILL": kill,
+        "ECGTWIN_STOP": stop,
         "ECGTWIN_KILL_FOLDER": str(kills),
         "ECGTWIN_PAUSE": str(pause_s),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecgtwin.store.verify import verify
-from tests.faults.runs import ROUNDS, Run, fault_settings
+from tests.faults.runs import CI_ROUNDS, ROUNDS, Run, fault_settings
 from tests.sources.made import content
 
 pytestmark = pytest.mark.faults
@@ -134,10 +134,12 @@ def test_killed_at_a_random_moment_it_goes_on(
 
 
 def test_driver_and_actors_killed_it_goes_on(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    """In CI its actors only: the driver of a cohort is killed there, by the same executor."""
     command = Command(tmp_path, workers=2)
-    with command.started(pause_s=0.1) as first:
-        first.wait_until(lambda: command.num_committed() >= 1)
-        first.kill()
+    if ROUNDS > CI_ROUNDS:
+        with command.started(pause_s=0.1) as first:
+            first.wait_until(lambda: command.num_committed() >= 1)
+            first.kill()
     with command.started(kill="object:3,manifest:4") as second:
         assert second.wait() == 0, command.log.read_text()
     command.check(undisturbed)

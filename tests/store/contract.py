@@ -204,6 +204,24 @@ class StoreContract:
         write_one(url, 0)
         assert verify(url) == []
 
+    def test_a_writer_leaves_what_was_begun_anew_behind_its_commit(self, url, monkeypatch):
+        create_signals(url, LAYOUT)
+        names = (object_name(0), "ledger/shard-000000000.jsonl", manifest_name(0))
+
+        def begin_anew(name: str, index: int) -> None:
+            if name == "manifest":
+                monkeypatch.setattr(shards, "hook", None)
+                for part in names:
+                    delete_object(join(url, part))
+                write_one(url, 0, seed=1, plan_digest="another plan")
+
+        monkeypatch.setenv("ECGTWIN_COMMIT_HOOK", "tests.store.shards:call_hook")
+        monkeypatch.setattr(shards, "hook", begin_anew)
+        with pytest.raises(CommitConflictError, match="deleted behind its commit"):
+            write_one(url, 0)
+        assert verify(url) == []
+        assert read_manifest(url, 0).plan_digest == "another plan"
+
     def test_a_writer_that_loses_the_commit_gives_the_object_back(self, url, monkeypatch):
         other = join(url, "other")
         write_corpus(other, shards=(0,))

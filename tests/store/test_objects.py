@@ -1,5 +1,6 @@
 """URLs, and what a folder that refuses says."""
 
+import errno
 import os
 
 import pytest
@@ -91,3 +92,15 @@ def test_equal_tables_have_equal_bytes(tmp_path):
     for name in ("a", "b"):
         put_table(str(tmp_path / name), {"x": [1, 2], "y": ["p", None]}, {"k": "v", "j": "w"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_disk_that_refuses_the_bytes_keeps_no_part_of_them(tmp_path, monkeypatch):
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        for request in (put_new, replace_object):
+            with pytest.raises(StoreError, match="No space left on device; check the path"):
+                request(str(tmp_path / "a"), b"some")
+    assert list(tmp_path.iterdir()) == []
