@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 SOURCE ?= simulated
 DEMO ?= demo
 PYTEST := $(BIN)/python -m pytest -q
+SPREAD := -n logical --maxprocesses 4 --dist loadfile
+OF_PROCESSES := ray or s3 or deepspeed or faults
 WEIGHTS := build/weights
 
 .PHONY: install demo test test-fast test-s3 test-faults lint bench weights clean
@@ -27,11 +29,12 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test-fast: $(STAMP)
-	$(PYTEST) tests
+	$(PYTEST) $(SPREAD) tests
 
-# All but Ceph: fast + Ray + DeepSpeed + moto + one round of each fault.
-test: $(STAMP)
-	$(PYTEST) -m "not gpu and not rgw and not slow" tests
+# All but Ceph: fast + Ray + DeepSpeed + moto + some rounds of each fault. Those that start processes
+# have the machine for themselves.
+test: test-fast
+	$(PYTEST) -m "($(OF_PROCESSES)) and not (gpu or rgw or slow)" tests
 
 # The same S3 tests against Ceph RGW from Debian packages (root, once: apt-get).
 test-s3: $(STAMP)

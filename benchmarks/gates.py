@@ -23,12 +23,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from ecgtwin.generation.measured import measure_stored
 from numpy.typing import NDArray
 
 from benchmarks.facts import write_result
 from benchmarks.measurement import read_records
 from ecgtwin.generation.gates import failed_gates_of
-from ecgtwin.generation.measured import measure_stored
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort
 from ecgtwin.generation.texts import load_twin
