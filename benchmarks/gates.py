@@ -2,14 +2,14 @@
 
 OMP_NUM_THREADS=1 python -m benchmarks.gates CORPUS [--ptbxl FOLDER] [--rows 512] [--rounds 9]
 
-A worker measures what it has drawn before it writes it: ``all together`` is that whole step of a
-shard, ``generation.worker.manifest_columns``. Beside it stand its parts, each over the shard by
-itself: quantising (and back to mV), measuring, limb residual, gates; columns are what the whole
-takes beyond ``measure_stored``. Three kinds of ECGs: drawn by the shipped networks for persons of
-CORPUS, simulated, and recordings of PTB-XL (where fewer than the rows, the first stand there
-again), each at the rate of the networks and at 500 Hz. Times are CPU seconds of the process, which
-is kept on one core: others may use the machine, though not without slowing it. Parts go in turns;
-figures are medians over the rounds.
+A worker judges what it has drawn before it writes it: ``all together`` is that whole step of a
+shard, ``judge_rows`` and ``manifest_columns`` of ``generation.judge``. Beside it stand its parts,
+each over the shard by itself: quantising (and back to mV), measuring, limb residual, gates and
+columns. Three kinds of ECGs: drawn by the shipped networks for persons of CORPUS, simulated, and
+recordings of PTB-XL (where fewer than the rows, the first stand there again), each at the rate of
+the networks and at 500 Hz. Times are CPU seconds of the process, which is kept on one core: of what
+else runs on the machine they hold no time, but they are longer where it shares caches and cores.
+Parts go in turns; figures are medians over the rounds.
 """
 
 import argparse
@@ -18,28 +18,28 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from ecgtwin.generation.measured import measure_stored
 from numpy.typing import NDArray
 
 from benchmarks.facts import write_result
 from benchmarks.measurement import read_records
+from ecgtwin.generation.draw import FIRST_ATTEMPT
 from ecgtwin.generation.gates import failed_gates_of
+from ecgtwin.generation.judge import judge_rows, manifest_columns
 from ecgtwin.generation.plan import SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort
 from ecgtwin.generation.texts import load_twin
 from ecgtwin.generation.trial import draw_spread
-from ecgtwin.generation.worker import manifest_columns
 from ecgtwin.signals.leads import limb_residual_mv
 from ecgtwin.signals.measurement import measure_all
 from ecgtwin.signals.preprocess import resample_rows
 from ecgtwin.sources.simulated import simulate
 from ecgtwin.spec.cohort import CohortSpec
-from ecgtwin.spec.gates import GatesSpec
 from ecgtwin.store.reader import to_mv
 from ecgtwin.store.writer import quantise
 
@@ -152,14 +152,11 @@ def timed(
             spent_ms = 1000 * _cpu_s(part) / len(samples_mv)
             if turn:  # the first warms up
                 taken[name].append(spent_ms)
-    measured = taken.pop("measure_stored")
-    rest = [whole - part for whole, part in zip(taken[ALL], measured, strict=True)]
-    taken = {"columns": rest, **taken}
-    failing = manifest_columns(cohort, requests, samples_mv)["gate_failures"]
+    judged = judge_rows(cohort, requests, samples_mv)
     return {
         "median_ms": {name: round(median(spent), 4) for name, spent in taken.items()},
         "quickest_ms": {name: round(min(spent), 4) for name, spent in taken.items()},
-        "failing_share": sum(map(bool, failing)) / len(failing),
+        "failing_share": sum(bool(one.failures) for one in judged) / len(judged),
     }
 
 
@@ -169,35 +166,33 @@ def parts_of(
     """Return each part of the work on a shard, with its inputs made, and the whole."""
     layout, gates = cohort.layout, cohort.plan.spec.gates
     assert gates is not None
-    conditions = [request.condition for request in requests]
     steps, _ = quantise(samples_mv, step_mv=layout.step_mv)
     stored_mv = to_mv(steps, step_mv=layout.step_mv)
-    rows, rates_hz = list(stored_mv), [layout.sampling_rate_hz] * len(requests)
-    measured = measure_all(rows, rates_hz, seek_swaps=False)
-    residuals_mv = limb_residual_mv(stored_mv).tolist()
-
-    def judge(gates: GatesSpec = gates) -> object:
-        return failed_gates_of(
-            stored_mv,
-            measured=measured,
-            limb_residuals_mv=residuals_mv,
-            conditions=conditions,
-            gates=gates,
-            sampling_rate_hz=layout.sampling_rate_hz,
-        )
-
-    def there_and_back() -> object:
-        return to_mv(quantise(samples_mv, step_mv=layout.step_mv)[0], step_mv=layout.step_mv)
-
+    judged = judge_rows(cohort, requests, samples_mv)
+    attempts = [FIRST_ATTEMPT] * len(requests)
+    measure = partial(
+        measure_all, list(stored_mv), [layout.sampling_rate_hz] * len(requests), seek_swaps=False
+    )
+    judge = partial(
+        failed_gates_of,
+        stored_mv,
+        measured=measure(),
+        limb_residuals_mv=limb_residual_mv(stored_mv).tolist(),
+        conditions=[request.condition for request in requests],
+        gates=gates,
+        sampling_rate_hz=layout.sampling_rate_hz,
+    )
     return {
-        "measuring": lambda: measure_all(rows, rates_hz, seek_swaps=False),
+        "quantising": lambda: to_mv(
+            quantise(samples_mv, step_mv=layout.step_mv)[0], step_mv=layout.step_mv
+        ),
+        "measuring": measure,
         "limb residual": lambda: limb_residual_mv(stored_mv),
         "gates": judge,
-        "quantising": there_and_back,
-        "measure_stored": lambda: measure_stored(
-            samples_mv, conditions, gates=gates, layout=layout
+        "columns": lambda: manifest_columns(cohort, requests, judged, attempts),
+        ALL: lambda: manifest_columns(
+            cohort, requests, judge_rows(cohort, requests, samples_mv), attempts
         ),
-        ALL: lambda: manifest_columns(cohort, requests, samples_mv),
     }
 
 

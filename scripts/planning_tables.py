@@ -1,4 +1,4 @@
-"""The table of the planning of cohorts, from benchmarks/results/."""
+"""The tables of planning cohorts and of their gates, from benchmarks/results/."""
 
 import json
 from collections.abc import Callable
@@ -30,4 +30,28 @@ def cohort_planning() -> str:
     return "\n".join(["", *lines, "", f"{whole}. {made}, {machine['cores']} cores.", ""]) + "\n"
 
 
-TABLES: dict[str, Callable[[], str]] = {"cohort-planning": cohort_planning}
+def gates() -> str:
+    """What the gates cost: the parts of each kind of ECG, then the bars."""
+    result: dict[str, Any] = json.loads((RESULTS / "gates.json").read_text())
+    parts = list(next(iter(result["figures"].values()))["median_ms"])
+    lines = [
+        f"| ms an ECG: median (quickest) | {' | '.join(parts)} | fail a gate |",
+        "|---|" + "--:|" * (len(parts) + 1),
+    ]
+    for name, found in result["figures"].items():
+        cells = [
+            f"{found['median_ms'][part]:.3f} ({found['quickest_ms'][part]:.3f})" for part in parts
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} | {found['failing_share']:.0%} |")
+    lines += ["", "| bar | at most | found | met |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {name} | {bar['at_most']:g} | {bar['found']:.2f} | {'yes' if bar['met'] else 'no'} |"
+        for name, bar in result["bars"].items()
+    ]
+    machine = result["machine"]
+    made = f"`{result['command']}`, {result['date']}, {machine['processor']}"
+    said = f"{result['rows']} rows, {result['rounds']} rounds, CPU time of one core. {made}"
+    return "\n".join(["", *lines, "", f"{said}, {machine['cores']} cores.", ""]) + "\n"
+
+
+TABLES: dict[str, Callable[[], str]] = {"cohort-planning": cohort_planning, "gates": gates}

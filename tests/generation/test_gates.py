@@ -11,8 +11,8 @@ from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.generation.gates import OF_STATEMENT, baseline_mv, failed_gates_of, limits_of
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.signals.leads import limb_residual_mv
-from ecgtwin.signals.measurement import ERRORS, Measurement, measure
-from ecgtwin.sources.simulated import simulate_one
+from ecgtwin.signals.measurement import ERRORS, Measurement, measure, measure_all
+from ecgtwin.sources.simulated import simulate, simulate_one
 from ecgtwin.sources.statements import canonical_codes
 from ecgtwin.spec.condition import CardiacCondition
 from ecgtwin.spec.gates import GatesSpec
@@ -117,6 +117,80 @@ def test_the_baseline_is_that_of_seconds() -> None:
     assert baseline_mv(samples, sampling_rate_hz=100) == pytest.approx(0.7)
     samples[3, 400:500:3] = 5  # spikes do not move a median
     assert baseline_mv(samples, sampling_rate_hz=100) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("offset_mv", [0.0, -3.0, 4000.0])
+@pytest.mark.parametrize("num_samples", [70, 100, 199, 1024])
+def test_a_baseline_just_too_far_is_found_in_whichever_row_and_lead(
+    rng: np.random.Generator, num_samples: int, offset_mv: float
+) -> None:
+    """Around the limit, where no bound decides: rows together as the definition has each."""
+    limit_mv, width = 0.8, 100
+    samples = rng.normal(0, 0.05, (60, 12, num_samples)).astype(np.float32)
+    start = rng.integers(0, num_samples, 60)
+    for row in range(60):
+        shift = limit_mv * rng.uniform(0.9, 1.1) * rng.choice([-1, 1])
+        samples[row, row % 12, start[row] : start[row] + rng.integers(20, num_samples)] += shift
+    samples += np.float32(offset_mv)
+    gates = GatesSpec(max_baseline_mv=limit_mv, intervals=None, quality=None, min_beats=None)
+    found = failed_gates_of(
+        samples,
+        measured=[Measurement(0)] * 60,
+        limb_residuals_mv=[0.0] * 60,
+        conditions=[CardiacCondition()] * 60,
+        gates=gates,
+        sampling_rate_hz=width,
+    )
+    strays = []
+    for leads in samples:
+        seconds = [
+            leads[:, at : at + width] for at in range(0, max(1, num_samples - width + 1), width)
+        ]
+        apart = [np.median(one, axis=1) - np.median(leads, axis=1) for one in seconds]
+        strays.append(float(np.abs(apart).max()))
+    assert found == [["baseline"] if far > limit_mv else [] for far in strays]
+    if num_samples > 2 * width:
+        assert 0 < sum(map(bool, found)) < 60
+
+
+def test_rows_together_fail_what_each_fails_alone() -> None:
+    rows = simulate(seed=5, persons=range(36), visits_per_person=1)
+    samples = np.stack([row.record.samples_mv for row in rows])
+    samples[::7, 4, 1000:3000] = 0.2
+    samples[1::7] *= 20
+    conditions = [
+        CardiacCondition(heart_rate_bpm=60 + row, statements=(list(OF_STATEMENT)[row % 9],))
+        for row in range(len(samples))
+    ]
+    together = failed_gates_of(
+        samples,
+        measured=measure_all(list(samples), [RATE_HZ] * len(samples)),
+        limb_residuals_mv=limb_residual_mv(samples).tolist(),
+        conditions=conditions,
+        gates=USUAL,
+        sampling_rate_hz=RATE_HZ,
+    )
+    alone = [
+        failed(row, heart_rate_bpm=one.heart_rate_bpm, statements=one.statements)
+        for row, one in zip(samples, conditions, strict=True)
+    ]
+    assert together == alone
+    assert {"flat_lead", "amplitude_high", "rate", "qrs"} <= set().union(*together)
+
+
+def test_no_rows_fail_nothing() -> None:
+    none = np.zeros((0, 12, 1024), dtype=np.float32)
+    assert (
+        failed_gates_of(
+            none,
+            measured=[],
+            limb_residuals_mv=[],
+            conditions=[],
+            gates=USUAL,
+            sampling_rate_hz=RATE_HZ,
+        )
+        == []
+    )
 
 
 def test_the_manifest_tells_the_gates_that_failed_and_every_ecg_is_kept(

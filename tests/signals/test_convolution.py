@@ -18,7 +18,9 @@ def test_convolved_is_a_convolution_with_the_ends_held(num, num_taps, rng):
 def test_every_rank_is_that_of_a_sort(num, rng):
     planes = rng.integers(0, 9, (num, 50)).astype(np.float32)
     for rank in range(num):
-        assert (ranked(planes.copy(), rank) == np.sort(planes, axis=0)[rank]).all()
+        before = planes.copy()
+        assert (ranked(planes, rank) == np.sort(before, axis=0)[rank]).all()
+        assert (planes == before).all()
 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 8, 13])

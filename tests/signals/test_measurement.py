@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,23 @@ def test_real_recordings_together_as_alone(ptbxl_records):
     alone = [measure(samples, sampling_rate_hz=500) for samples in recordings]
     same = [one == other for one, other in zip(together, alone, strict=True)]
     assert np.mean(same) >= 0.98  # a matrix product of another size may round otherwise
+
+
+def test_swaps_are_not_sought_where_they_are_not_asked_for(ptbxl_records):
+    recordings = [samples for _, samples in ptbxl_records]
+    exchanged = [derive_limb_leads(np.stack([-s[0], s[1] - s[0], *s[6:]])) for s in recordings]
+    sought = measure_all(exchanged, [500] * len(recordings))
+    plain = measure_all(exchanged, [500] * len(recordings), seek_swaps=False)
+    assert any(one.swapped_limb_leads for one in sought)
+    assert plain == [replace(one, swapped_limb_leads=None) for one in sought]
+
+
+def test_the_deviation_of_rr_is_that_of_a_sample():
+    samples, _ = pulse_train(rate_bpm=60, sampling_rate_hz=500, duration_s=20)
+    early = np.concatenate([samples[:, :5000], samples[:, 5100:]], axis=1)  # one beat 0.2 s early
+    found = measure(early, sampling_rate_hz=500)
+    rr_ms = [1000.0] * (found.num_beats - 2) + [800.0]
+    assert found.rr_sd_ms == pytest.approx(np.std(rr_ms, ddof=1), abs=1)
 
 
 def test_what_cannot_be_read_is_empty_and_leaves_its_neighbours_alone():

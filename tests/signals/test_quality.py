@@ -5,7 +5,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ecgtwin.signals.leads import LEADS
-from ecgtwin.signals.quality import REST_MV, faults, flat_leads
+from ecgtwin.signals.quality import REST_MV, faults, flat_leads, may_have_faults
 from ecgtwin.spec.ingest import QualitySpec
 from tests.signals.pulses import pulse_train
 
@@ -66,6 +66,20 @@ def as_found(samples, rate_hz, quality=USUAL):
 
 def test_a_clean_recording_has_no_fault(clean):
     assert faults(clean, sampling_rate_hz=500) == ()
+
+
+def test_the_bound_leaves_little_open_and_no_fault_out(ptbxl_records, clean, rng):
+    recordings = np.stack([samples for _, samples in ptbxl_records])
+    doubtful = may_have_faults(recordings, sampling_rate_hz=500)
+    faulty = [bool(faults(samples, sampling_rate_hz=500)) for samples in recordings]
+    assert (doubtful >= faulty).all()
+    assert doubtful.mean() < 0.2
+    faint = rng.uniform(-0.09, 0.09, clean.shape)
+    broken = np.stack([clean, clean, clean, 30 * clean, faint])
+    broken[1, 3, 1000:3000] = 0.1
+    broken[2, 11] = np.clip(3 * broken[2, 11], -1, 1)
+    found = may_have_faults(broken, sampling_rate_hz=500)
+    assert found.tolist() == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("rate_bpm", [35, 70, 180])
@@ -138,6 +152,10 @@ def test_random_signals_are_judged_as_defined(rng, rate_hz):
         samples = samples.astype(np.float32)
         wanted = directly(samples, rate_hz)
         assert as_found(samples, rate_hz) == wanted
+        for row in (samples, -samples):  # a row is looked at by itself
+            together = may_have_faults(np.stack([row, row * 0]), sampling_rate_hz=rate_hz)
+            assert together[0] >= bool(wanted)
+            assert together[1]
         seen |= set(wanted)
     assert seen >= {"flat_lead", "clipped", "amplitude_low"}
 

@@ -58,6 +58,25 @@ def test_direct_leads_are_within_half_a_step(samples):
     assert np.abs(error).max() <= STEP_MV / 2 + 1e-9
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_lead_follows_its_definition_at_any_size(rng, dtype):
+    """Also where III comes near to the limit, and across the rows that are quantised together."""
+    scale = np.repeat([0.02, 1.0, 81.9, 81.925, 120.0, 300.0], 5)
+    samples = (scale[:, None, None] * rng.uniform(-1, 1, (30, 12, 900))).astype(dtype)
+    samples[:, :2, :4] = scale[:, None, None] * np.array([[1, 1, -1, -1], [1, -1, 1, -1]])
+    stored, saturated = quantise(samples)
+    direct = [samples[:, lead].astype(np.float64) / STEP_MV for lead in DIRECT]
+    wanted = [np.rint(np.clip(lead, -LIMIT, LIMIT)) for lead in direct]
+    one, two = wanted[:2]
+    derived = [two - one, np.rint(-(one + two) / 2), np.rint(one - two / 2), np.rint(two - one / 2)]
+    limbs = [one, two, *(np.clip(lead, -LIMIT, LIMIT) for lead in derived)]
+    assert (stored == np.stack([*limbs, *wanted[2:]], axis=1)).all()
+    cut = [(np.abs(lead) > LIMIT + 0.5).sum(axis=1) for lead in direct]
+    over = [(np.abs(lead) > LIMIT).sum(axis=1) for lead in derived]
+    assert (saturated == np.sum([*cut, *over], axis=0)).all()
+    assert saturated[:10].sum() == 0 < saturated[-5:].min()
+
+
 def test_halves_go_to_even():
     samples = np.zeros((1, 12, 4))
     samples[0, 0] = [0.0025, 0.0075, -0.0025, 0.0125]
