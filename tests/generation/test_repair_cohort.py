@@ -289,3 +289,18 @@ def test_a_cohort_that_keeps_all_is_mended_too(inputs: Path, tmp_path: Path) -> 
         damage.harm(url, index)
     assert len(repaired(url).mended) == 3
     assert objects_under(url) == before
+
+
+def test_a_repair_that_is_cut_off_is_finished_by_the_next(url: str) -> None:
+    before = objects_under(url)
+    for index in range(6):
+        DAMAGES[index % 3].harm(url, index)
+
+    def stop(outcome: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repaired(url, on_outcome=stop)
+    assert 0 < len(verified(url).problems) < 6
+    assert repaired(url).left == []
+    assert objects_under(url) == before
