@@ -2,7 +2,7 @@
 
 python -m benchmarks.proof [--rows 100000] [--workers 2] [--folder EMPTY_FOLDER]
 
-The cohort is of simulated persons, drawn by the shipped `tiny` twin in few steps, gates on and two
+The cohort is of simulated persons, drawn by the shipped `tiny` twin in two steps, gates on and two
 attempts each, so that the ledger holds rejects. Every object but the records of runs is hashed
 before the harm and after the repair: what differs is listed in the result, and the exit code is 1.
 """
@@ -36,7 +36,7 @@ from ecgtwin.store.manifest import digest_bytes
 from ecgtwin.store.objects import join, list_tree, read_object
 
 NUM_ROWS = 100_000
-NUM_PERSONS, NUM_STEPS, NUM_ATTEMPTS = 50, 4, 2
+NUM_PERSONS, NUM_STEPS, NUM_ATTEMPTS = 50, 2, 2
 REPORTS = ("sinus rhythm", "atrial fibrillation", "left bundle branch block")
 RATES_BPM = (60, 75, 90, 110)
 NUM_CELLS = NUM_PERSONS * len(REPORTS) * len(RATES_BPM)
@@ -136,7 +136,7 @@ def _specification(folder: str, num_rows: int) -> CohortSpec:
             }
         },
         "replicates": -(-num_rows // NUM_CELLS),
-        "sampling": {"num_steps": NUM_STEPS},
+        "sampling": {"num_steps": NUM_STEPS, "guidance_scale": 1},
         "gates": {"accept": "exact", "max_attempts": NUM_ATTEMPTS},
         "output": {
             "url": str(Path(folder) / "cohort"),
