@@ -45,11 +45,14 @@ DEFAULT_ROWS = (
 )
 
 
-def make_corpus(url: str, rows: Sequence[Row] = DEFAULT_ROWS) -> str:
-    """Write a corpus of noise with the given persons; return its URL."""
+def make_corpus(url: str, rows: Sequence[Row] = DEFAULT_ROWS, *, key: str | None = None) -> str:
+    """Write a corpus of noise with the given persons; return its URL.
+
+    ``key``: of the pseudonyms, from which the noise of their twins follows; None: a new one.
+    """
     layout = SignalLayout(len(rows), NUM_SAMPLES, RATE_HZ, rows_per_shard=16, rows_per_chunk=16)
     put_new(join(url, "corpus.json"), b'{"kind": "corpus", "digest": "c0ffee"}')
-    put_new(join(url, "private/pseudonym.key"), secrets.token_hex(32).encode())
+    put_new(join(url, "private/pseudonym.key"), (key or secrets.token_hex(32)).encode())
     create_signals(url, layout)
     samples_mv = np.random.default_rng(0).normal(0, 0.3, (len(rows), 12, NUM_SAMPLES))
     columns: dict[str, list[Any]] = {

@@ -14,8 +14,17 @@ from ecgtwin.generation.prepare import resolve_cohort, write_plan
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.generation.sample_again import TOLERANCE_MV, SampleAgain, sample_again
 from ecgtwin.store.manifest import read_manifest
-from tests.generation.corpora import make_checkpoint, make_spec, objects_under
+from tests.generation.corpora import make_checkpoint, make_corpus, make_spec, objects_under
 from tests.generation.test_exact import SOME_PASS
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Persons whose noise is the same each time: which attempts there are follows from it."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_corpus(str(folder / "corpus"), key="0" * 64)
+    make_checkpoint(folder / "twin")
+    return folder
 
 
 @pytest.fixture(scope="module")
