@@ -32,7 +32,7 @@ from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.executors.ray_executor import RayExecutor
 from ecgtwin.generation.draw import Decoder, sample_rows
-from ecgtwin.generation.numerics import settle_numerics
+from ecgtwin.generation.numerics import device_at_hand, settle_numerics
 from ecgtwin.generation.prepare import resolve_cohort, write_plan
 from ecgtwin.generation.stages import Stage
 from ecgtwin.generation.texts import load_twin
@@ -134,7 +134,7 @@ def two_workers(spec: CohortSpec) -> Figures:
 def bare(spec: CohortSpec, *, core: int = 0) -> float:
     """Return ECGs a second of sampling and decoding the rows of all shards but the first."""
     cohort = resolve_cohort(spec)
-    twin = load_twin(spec.checkpoint, texts_at=None)
+    twin = load_twin(spec.checkpoint, texts_at=None, device=device_at_hand())
     settle_numerics()
     torch.set_num_threads(1)
     allowed = os.sched_getaffinity(0)

@@ -1,10 +1,11 @@
-"""The tables of planning cohorts and of their gates, from benchmarks/results/."""
+"""The tables of planning, gates and engine of cohorts, from benchmarks/results/."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PARTS = ("decoding", "gates", "writing")
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 
@@ -54,4 +55,39 @@ def gates() -> str:
     return "\n".join(["", *lines, "", f"{said}, {machine['cores']} cores.", ""]) + "\n"
 
 
-TABLES: dict[str, Callable[[], str]] = {"cohort-planning": cohort_planning, "gates": gates}
+def cohort_engine() -> str:
+    """The engine against bare drawing, its bars, and its memory."""
+    result: dict[str, Any] = json.loads((RESULTS / "cohort-engine.json").read_text())
+    lines = [
+        "| medians | bare drawing, ECG/s | the engine, ECG/s | share | sampling alone, ECG/s "
+        "| decoding, gates, writing: ms an ECG |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for key, name in (("one", "one worker, sampling on one core"), ("two", "two Ray actors")):
+        if (found := result.get(key)) is not None:
+            spent = ", ".join(f"{found[f'{part}_ms']:.2f}" for part in PARTS)
+            lines.append(
+                f"| {name} | {found['bare_ecgs_per_s']:.1f} | {found['ecgs_per_s']:.1f} "
+                f"| {found['share']:.0%} | {found['sampled_per_s']:.1f} | {spent} |"
+            )
+    lines += ["", "| bar | asked | found | met |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {name} | {bar['asked']:g} | {bar['found']:.3f} | {'yes' if bar['met'] else 'no'} |"
+        for name, bar in result["bars"].items()
+    ]
+    memory, machine = result["memory"], result["machine"]
+    grown = (
+        f"Resident over {memory['shards']:,} shards: {memory['second_tenth_mib']:.0f} MiB in "
+        f"their second tenth, {memory['last_tenth_mib']:.0f} MiB in the last, "
+        f"{memory['peak_mib']:.0f} MiB at most."
+    )
+    made = f"`{result['command']}`, {result['date']}, {machine['processor']}"
+    said = f"{len(result['one']['rounds'])} rounds, load {result['load']:.1f}. {made}"
+    return "\n".join(["", *lines, "", grown, "", f"{said}, {machine['cores']} cores.", ""]) + "\n"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "cohort-planning": cohort_planning,
+    "gates": gates,
+    "cohort-engine": cohort_engine,
+}
