@@ -58,7 +58,7 @@ class TestRayExecutor(ExecutorContract):
             outcomes.close()  # type: ignore[attr-defined]
         assert ray.is_initialized()
 
-    def test_a_worker_told_to_stop_ends_what_is_inside_and_is_replaced(
+    def test_a_worker_told_to_stop_ends_what_is_inside_and_begins_no_more(
         self, tmp_path: Path
     ) -> None:
         outcomes = RayExecutor(2, max_tries=1).run(Lingering(tmp_path, 1.0), SHARDS)
@@ -66,7 +66,8 @@ class TestRayExecutor(ExecutorContract):
         os.kill(int(first.worker.rpartition(":")[2]), signal.SIGTERM)
         ends = self.by_index([first, *outcomes])
         assert all(end.error is None and end.tries == 1 for end in ends.values())
-        assert len({end.worker for end in ends.values()}) == 3
+        of_the_stopped = [end for end in ends.values() if end.worker == first.worker]
+        assert len(of_the_stopped) <= 2, "it took more than the one that was inside"
         assert len(list(tmp_path.glob("*.begun"))) == len(SHARDS), "a shard was begun again"
 
     def test_a_worker_told_to_stop_goes_when_its_grace_is_over_and_nobody_is_charged(
