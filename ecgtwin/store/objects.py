@@ -62,6 +62,14 @@ def read_object(url: str) -> bytes:
         return local_path(url).read_bytes()
 
 
+def read_if_there(url: str) -> bytes | None:
+    """Return the bytes at ``url``, None when nothing is there."""
+    try:
+        return read_object(url)
+    except FileNotFoundError:
+        return None
+
+
 def read_objects(urls: Sequence[str]) -> Iterator[bytes]:
     """Yield the bytes of each URL in order, several requests at a time."""
     if len(urls) < 2 or not is_s3(urls[0]):

@@ -36,7 +36,13 @@ from ecgtwin.store.manifest import (
     encode_manifest,
     read_manifest,
 )
-from ecgtwin.store.objects import join, object_exists, read_object, replace_object
+from ecgtwin.store.objects import (
+    join,
+    object_exists,
+    read_if_there,
+    read_object,
+    replace_object,
+)
 from ecgtwin.store.zarr_shards import encode_metadata, encode_shard, read_layout
 
 Steps = TypeVar("Steps", np.int16, np.int32)
@@ -276,22 +282,15 @@ def _make_true(url: str, index: int, manifest_data: bytes, parts: Mapping[str, b
     """
     for name, data in parts.items():
         target = join(url, name)
-        found = _read_if_there(target)
+        found = read_if_there(target)
         if found == data:
             continue
-        if _read_if_there(join(url, manifest_name(index))) != manifest_data:
+        if read_if_there(join(url, manifest_name(index))) != manifest_data:
             raise CommitConflictError(
                 f"shard {index} of {url} was deleted behind its commit; what is there was left"
             )
         replace_object(target, data)
         record_replacement(url, index, name, found=found, put=data)
-
-
-def _read_if_there(url: str) -> bytes | None:
-    try:
-        return read_object(url)
-    except FileNotFoundError:
-        return None
 
 
 def record_replacement(

@@ -4,10 +4,13 @@ Each raises AssertionError where it is not. ``Lab.mutation`` takes a guard out o
 """
 
 import shutil
+import signal
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ecgtwin.store.layout import manifest_name, object_name
 from ecgtwin.store.manifest import committed_shards
 from tests.faults.cohorts import (
     NUM_SHARDS,
@@ -19,6 +22,7 @@ from tests.faults.cohorts import (
 )
 from tests.faults.runs import Preparation
 from tests.faults.writers import (
+    halted_in_the_put_of,
     last_shard_first,
     one_after_the_other,
     one_shard_at_a_time,
@@ -29,7 +33,6 @@ from tests.faults.writers import (
 OTHER_BYTES = one_after_the_other(one_shard_at_a_time, weights_in_bfloat16)
 STEPS = ("encoded:1", "object:1", "ledger:1", "manifest:1")
 MIXED = ("--mixed-numerics",)
-NUM_PUTS_AGAIN = 5  # three tables, the description and the numerics: a run that goes on looks there
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,15 @@ def killed_at_each_step(lab: Lab) -> None:
 
 
 def killed_while_it_writes_a_file(lab: Lab) -> None:
-    """Object, then manifest of shard 1 are on disk, but not yet in their place."""
-    command = lab.command("one", before=one_shard_at_a_time)
-    command.must_die(f"put:{num_puts_before(lab, shard=1) + 1}")
-    command.must_die(f"put:{NUM_PUTS_AGAIN + 2}")
-    command.must_finish()
+    """Manifest, then object of shard 1 are on disk, but not yet in their place."""
+    for number, name in enumerate((manifest_name(1), object_name(1))):
+        killed = partial(halted_in_the_put_of, name, signal.SIGKILL)
+        before = one_after_the_other(one_shard_at_a_time, killed)
+        command = lab.command(str(number), before=before)
+        code = command.run()
+        assert code == -9, f"ended with {code}: {command.log.read_text()}"
+    lab.command("last").must_finish()
     lab.check()
-
-
-def num_puts_before(lab: Lab, *, shard: int) -> int:
-    """Return how many objects the first run puts before those of ``shard``."""
-    return len(lab.undisturbed) - 2 * NUM_SHARDS + 2 * shard
 
 
 def two_at_once(lab: Lab, *, executor: str = "local") -> None:
@@ -161,8 +162,10 @@ def object_replaced_after_the_commit(lab: Lab) -> None:
 
 def another_commits_beside_it(lab: Lab) -> None:
     """A writer is stopped inside the put of a manifest; others in the same folder leave it be."""
-    slow = lab.command("slow", before=one_shard_at_a_time, run={"max_tries": 1})
-    with slow.started(stop=f"put:{num_puts_before(lab, shard=1) + 2}") as stopped:
+    inside = partial(halted_in_the_put_of, manifest_name(1), signal.SIGSTOP)
+    before = one_after_the_other(one_shard_at_a_time, inside)
+    slow = lab.command("slow", before=before, run={"max_tries": 1})
+    with slow.started() as stopped:
         stopped.wait_until_stopped()
         lab.command(
             "other", before=one_after_the_other(one_shard_at_a_time, last_shard_first)

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Generator, Iterable
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -11,7 +12,7 @@ from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Outcome, Work
 from ecgtwin.generation import worker
 from ecgtwin.spec.shard import Shard
-from ecgtwin.store import writer
+from ecgtwin.store import commit, writer
 from ecgtwin.twin.twin import EcgTwin
 from tests.faults.runs import Preparation
 
@@ -45,6 +46,23 @@ def weights_in_bfloat16() -> None:
 
     worker.load_twin = load_twin
     worker.fingerprint = lambda *words, **named: look(*words, **named) | {"precision": "bfloat16"}
+
+
+def halted_in_the_put_of(name: str, how: signal.Signals) -> None:
+    """Get the signal when the bytes of this object are on disk, but not yet in their place; once.
+
+    ``name`` is the end of its path.
+    """
+    write = commit.write_temporary
+
+    def write_temporary(path: Path, data: bytes) -> Path:
+        temporary = write(path, data)
+        if str(path).endswith(name):
+            commit.write_temporary = write
+            os.kill(os.getpid(), how)
+        return temporary
+
+    commit.write_temporary = write_temporary
 
 
 def stopped_before_it_replaces() -> None:
