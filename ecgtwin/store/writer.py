@@ -36,13 +36,7 @@ from ecgtwin.store.manifest import (
     encode_manifest,
     read_manifest,
 )
-from ecgtwin.store.objects import (
-    join,
-    object_exists,
-    read_if_there,
-    read_object,
-    replace_object,
-)
+from ecgtwin.store.objects import join, object_exists, read_if_there, read_object, replace_object
 from ecgtwin.store.zarr_shards import encode_metadata, encode_shard, read_layout
 
 Steps = TypeVar("Steps", np.int16, np.int32)
