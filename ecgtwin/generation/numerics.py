@@ -9,10 +9,13 @@ import torch
 from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
 from ecgtwin.generation.description import NUMERICS
 from ecgtwin.store.commit import put_new
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.manifest import committed_shards
+from ecgtwin.store.objects import join, object_exists, read_object
 
 # The bytes of an object depend on these too.
 _ENCODERS = ("ecgtwin", "numcodecs", "numpy", "pyarrow", "scipy", "zarr")
+
+_LOST = "`ecgtwin cohort repair` writes it again where it was made, or restore it from a copy"
 
 Fingerprint = dict[str, str | int | bool | None]
 
@@ -66,8 +69,11 @@ def encode_fingerprint(mine: Fingerprint) -> bytes:
 def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
     """Fix the cohort's fingerprint, or check that ``mine`` is it; ``mixed`` lets others pass.
 
-    Raises CohortMismatchError saying what differs.
+    A lost one is not fixed anew by ``mixed``: what is committed may be of another. Raises
+    CohortMismatchError saying what differs.
     """
+    if mixed and _is_lost(url):
+        return
     try:
         put_new(join(url, NUMERICS), encode_fingerprint(mine))
         return
@@ -79,6 +85,20 @@ def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
         f"{url} was begun with other numerics: {differing}; go on where it was begun, "
         "or pass --mixed-numerics to accept the same ECGs with other low bits"
     )
+
+
+def _is_lost(url: str) -> bool:
+    """Say whether shards are committed without a fingerprint."""
+    return not object_exists(join(url, NUMERICS)) and bool(committed_shards(url))
+
+
+def check_not_lost(url: str) -> None:
+    """Raise DamageError where shards are committed without a fingerprint.
+
+    For a driver before its workers start: one of those may fix it between two looks.
+    """
+    if _is_lost(url):
+        raise DamageError(f"{join(url, NUMERICS)} is missing, though shards are committed; {_LOST}")
 
 
 def differing_numerics(url: str, mine: Fingerprint) -> list[str]:
@@ -93,7 +113,10 @@ def differing_numerics(url: str, mine: Fingerprint) -> list[str]:
 
 def _fixed(url: str) -> Fingerprint:
     name = join(url, NUMERICS)
-    data = read_object(name)
+    try:
+        data = read_object(name)
+    except FileNotFoundError:
+        raise DamageError(f"{name} is missing; {_LOST}") from None
     try:
         return dict(json.loads(data))
     except (TypeError, ValueError) as error:

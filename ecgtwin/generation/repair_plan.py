@@ -144,7 +144,10 @@ def _described(url: str) -> CohortSpec:
     try:
         return described_specification(url, read_description(url))
     except (DamageError, CohortMismatchError) as error:
-        advice = "give the specification that the cohort was made from with --spec"
+        advice = (
+            "`ecgtwin cohort repair --spec F`, where F is the specification that the cohort was "
+            "made from, may mend it"
+        )
         raise DamageError(f"{str(error).partition('; ')[0]}; {advice}") from error
 
 

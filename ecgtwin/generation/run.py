@@ -19,6 +19,7 @@ from ecgtwin.errors import (
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.generation.estimate import SHARDS_PER_RECORD
 from ecgtwin.generation.making import ShardResult
+from ecgtwin.generation.numerics import check_not_lost
 from ecgtwin.generation.plan import plan_text, shards_text
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.speed import Speed
@@ -111,7 +112,8 @@ def generate_cohort(
 ) -> GenerationSummary:
     """Make, or finish, the cohort that ``spec`` asks for; a finished one is left as it is.
 
-    Raises CohortMismatchError, with nothing changed, where another cohort stands at the URL.
+    Raises CohortMismatchError, with nothing changed, where another cohort stands at the URL, and
+    DamageError where its numerics are lost, unless ``mixed_numerics``.
     Shards that fail after their tries are in the summary; the rest is made. ``on_outcome`` is told
     how each shard ended, and the speed so far.
     """
@@ -121,6 +123,8 @@ def generate_cohort(
     left = (shards[index] for index in range(len(shards)) if index not in done)
     if len(done) == len(shards):
         return _summary(cohort, len(done), Speed(), [])
+    if not mixed_numerics:
+        check_not_lost(cohort.url)
     cohort = write_plan(cohort)
     put_plan_texts(
         cohort.url,

@@ -157,6 +157,18 @@ def test_other_numerics_are_refused_before_anything_is_made(inputs: Path, tmp_pa
     assert generate_cohort(spec, executor=LocalExecutor(), mixed_numerics=True).is_complete
 
 
+def test_lost_numerics_are_not_fixed_anew_by_whoever_goes_on(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(spec, executor=Backwards(1))
+    (tmp_path / "cohort/numerics.json").unlink()
+    before = objects_under(spec.output.url)
+    with pytest.raises(DamageError, match=r"numerics.json is missing.*cohort repair"):
+        generate_cohort(spec, executor=LocalExecutor())
+    assert objects_under(spec.output.url) == before
+    assert generate_cohort(spec, executor=LocalExecutor(), mixed_numerics=True).is_complete
+    assert not (tmp_path / "cohort/numerics.json").exists()
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_one_worker_makes_the_same_cohort_as_two_ray_workers(inputs: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ecgtwin.generation.prepare import resolve_cohort, write_plan
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.generation.sample_again import TOLERANCE_MV, SampleAgain, sample_again
 from ecgtwin.store.manifest import read_manifest
+from tests.generation.cohorts import copied
 from tests.generation.corpora import make_checkpoint, make_corpus, make_spec, objects_under
 from tests.generation.test_exact import SOME_PASS
 
@@ -121,3 +122,13 @@ def test_what_cannot_be_drawn_is_refused(inputs: Path, url: str, tmp_path: Path)
     unmade = write_plan(resolve_cohort(make_spec(inputs, tmp_path / "unmade")))
     with pytest.raises(CohortMismatchError, match="not made yet: shard 2 is not committed"):
         sample_again(unmade.url, 9)
+
+
+def test_a_row_of_a_cohort_that_lost_its_numerics_or_its_description_says_what_mends_it(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("numerics.json", "cohort.json"):
+        harmed = copied(url, tmp_path / name)
+        Path(harmed, name).unlink()
+        assert main(["cohort", "sample", harmed, "0"]) == 2
+        assert "`ecgtwin cohort repair" in capsys.readouterr().err
