@@ -71,7 +71,9 @@ def repair_cohort(
     repair = Repair()
     repair.mended += mend_plan(source.cohort, found.problems)
     if found.plan_digest is None:
-        found = _held_against_plan(found, source, executor)
+        stored = read_stored(source.cohort.url)
+        found = verify_cohort(stored, executor=executor, complete=found.counts_missing)
+        repair.mended += mend_plan(source.cohort, found.problems)
     wrong = {
         index
         for index, problems in of_shards(found.problems).items()
@@ -102,12 +104,6 @@ def _mend_index(url: str, repair: Repair) -> None:
         repair.mended += [one.name for one in objects if mend_object(url, one.name, one.data)]
     except StoreError as error:
         repair.left.append(str(error))
-
-
-def _held_against_plan(found: Verification, source: Source, executor: Executor) -> Verification:
-    """Return what is wrong now that the plan is known; missing shards count as they did."""
-    complete = any(problem.kind == "missing_shard" for problem in found.problems)
-    return verify_cohort(read_stored(source.cohort.url), executor=executor, complete=complete)
 
 
 def _numerics_are_known(found: Verification, source: Source, repair: Repair) -> bool:

@@ -30,7 +30,8 @@ class Verification:
     """What is there of a cohort, and what is wrong with it.
 
     Rows are those of manifests that can be read; ``cells`` is None where the plan is not known or
-    the rows of a committed shard are not those of it.
+    the rows of a committed shard are not those of it. ``counts_missing``: a shard that is not
+    committed is a problem.
     """
 
     url: str
@@ -43,6 +44,7 @@ class Verification:
     num_bytes: int
     cells: Cells | None
     problems: tuple[Problem, ...]
+    counts_missing: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -141,6 +143,7 @@ def verify_cohort(
         num_bytes=sum(check.num_bytes for check in checks),
         cells=found.cells(),
         problems=tuple(problems),
+        counts_missing=complete,
     )
 
 

@@ -4,6 +4,7 @@ The same laws on S3 are in test_s3_proof.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -304,3 +305,22 @@ def test_a_repair_that_is_cut_off_is_finished_by_the_next(url: str) -> None:
     assert 0 < len(verified(url).problems) < 6
     assert repaired(url).left == []
     assert objects_under(url) == before
+
+
+def test_what_only_the_mended_description_shows_is_mended_in_the_same_call(
+    spec: CohortSpec, url: str
+) -> None:
+    before = objects_under(url)
+    shutil.rmtree(Path(url, "signals.zarr"))
+    for name in ("cohort.json", CONDITIONS, manifest_name(2)):
+        Path(url, name).unlink()
+    assert repaired(url, complete=True, spec=spec).left == []
+    assert objects_under(url) == before
+
+
+def test_a_lost_fingerprint_is_not_made_up_by_mixed_numerics(url: str) -> None:
+    pretend_other_numerics(url)
+    for name in ("numerics.json", object_name(5)):
+        Path(url, name).unlink()
+    assert repaired(url, mixed_numerics=True).left
+    assert not Path(url, "numerics.json").exists()
