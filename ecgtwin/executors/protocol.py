@@ -96,8 +96,17 @@ def try_once(work: Work, shard: Shard) -> Try:
             result = work(shard)
     except Exception as caught:
         error = traceback.format_exc()
-        mistake = caught if isinstance(caught, EcgTwinError) else None
+        mistake = _without_frames(caught) if isinstance(caught, EcgTwinError) else None
     return Try(result, error, mistake, worker_name(), time.perf_counter() - started)
+
+
+def _without_frames(mistake: EcgTwinError) -> EcgTwinError:
+    """Let go of the frames that ``mistake`` came through: they hold the arrays of a shard."""
+    error: BaseException | None = mistake
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+    return mistake
 
 
 def worker_name() -> str:

@@ -1,11 +1,14 @@
 """LocalExecutor obeys the laws of executors, in order."""
 
+import gc
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 
+from ecgtwin.errors import StoreError
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Executor
 from ecgtwin.spec.shard import Shard
@@ -45,6 +48,34 @@ class TestLocalExecutor(ExecutorContract):
         work.num_overlapping = 0
         with pytest.raises(ValueError, match="num_overlapping is 0"):
             list(LocalExecutor().run(work, SHARDS))
+
+
+def test_a_mistake_does_not_keep_what_was_in_memory_when_it_was_made() -> None:
+    """Failures are kept to the end of a run, and a shard's samples are large."""
+
+    class Samples:
+        pass
+
+    made: list[weakref.ref[Samples]] = []
+
+    def refuse() -> None:
+        samples = Samples()
+        made.append(weakref.ref(samples))
+        try:
+            raise OSError("no space")
+        except OSError as error:
+            raise StoreError("the disk is full") from error
+
+    def work(shard: Shard) -> None:
+        samples = Samples()
+        made.append(weakref.ref(samples))
+        refuse()
+
+    (outcome,) = LocalExecutor(max_tries=1).run(work, [Shard(0, 0, 1)])
+    assert isinstance(outcome.mistake, StoreError)
+    assert "in refuse" in str(outcome.error)
+    gc.collect()
+    assert [one() for one in made] == [None, None]
 
 
 class Inside:
