@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ecgtwin.errors import StoreError
-from ecgtwin.store.objects import is_s3, local_errors, local_path
+from ecgtwin.store.objects import is_s3, join, local_errors, local_path
 
-_NAME = re.compile(r"\..+\D\d+-[0-9a-f]{8}")  # as ``objects.write_temporary`` gives it
+_NAME = re.compile(r"\..+[.~]\d+-[0-9a-f]{8}")  # as ``objects.write_temporary`` gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def find_leftovers(url: str, *, older_than_s: float) -> list[Leftover]:
 
     StoreError where nothing is at ``url``.
     """
-    if is_s3(url):
+    if is_s3(join(url)):  # an empty URL would be the folder at hand
         return []
     root = str(local_path(url))
     if not os.path.isdir(root):

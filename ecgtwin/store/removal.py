@@ -5,6 +5,7 @@ finished. What says that it is a cohort goes last, so that the same call goes on
 """
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +15,25 @@ from ecgtwin.store.layout import SIGNALS
 from ecgtwin.store.leftovers import find_leftovers, remove_leftovers
 from ecgtwin.store.objects import delete_objects, is_s3, join, list_tree, local_path
 
-# In the order of removal; names that end with a slash are folders.
-_PARTS = (
-    "index/index.json", "index/", "manifest/", "ledger/", f"{SIGNALS}/", "runs/", "text/",
-    "release.json", "numerics.json", "private/", "plan/", "cohort.json",
-)  # fmt: skip
+# In the order of removal; what is named otherwise is somebody else's, inside our folders too.
+_PARTS = tuple(
+    re.compile(name)
+    for name in (
+        r"index/index\.json",
+        r"index/(rows-\d+|cells)\.parquet",
+        r"manifest/shard-\d+\.parquet",
+        r"ledger/shard-\d+\.jsonl",
+        rf"{re.escape(SIGNALS)}/.*",
+        r"runs/(\d{8}T\d{6}Z-[0-9a-f]+/shards-\d+|replaced/(cohort|shard-\d+)-[0-9a-f]+)\.jsonl",
+        r"text/[^/]+-[0-9a-f]+/[0-9a-f]+\.parquet",
+        r"release\.json",
+        r"numerics\.json",
+        r"private/references\.parquet",
+        r"plan/(patients|conditions)\.parquet",
+        r"cohort\.json",
+    )
+)
+_FOLDERS = ("index", "manifest", "ledger", SIGNALS, "runs", "text", "private", "plan")
 _AT_ONCE = 1000  # as many as one request of S3 may name
 
 
@@ -73,7 +88,7 @@ def remove(removal: Removal, *, advance: Callable[[int], None] = lambda num: Non
 def _place(name: str) -> int | None:
     """Return when ``name`` goes, None where it is not of a cohort."""
     for place, part in enumerate(_PARTS):
-        if name == part or (part.endswith("/") and name.startswith(part)):
+        if part.fullmatch(name):
             return place
     return None
 
@@ -81,8 +96,7 @@ def _place(name: str) -> int | None:
 def _remove_folders(url: str) -> None:
     """Remove temporary files of killed writers, and the folders that are empty now."""
     root = local_path(url)
-    parts = [part.rstrip("/") for part in _PARTS if part.endswith("/")]
-    for part in parts:
+    for part in _FOLDERS:
         if (root / part).is_dir():
             remove_leftovers(find_leftovers(str(root / part), older_than_s=0))
             _remove_empty(str(root / part))

@@ -50,12 +50,16 @@ def test_with_yes_nothing_is_left(url: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_is_not_of_a_cohort_stays(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("notes.txt", "thesis/chapter.md"):
+    theirs = ["notes.txt", "plan/of_study.md", "private/keys.txt", "thesis/chapter.md"]
+    for name in (*theirs, "runs/my-training/log.jsonl"):
         Path(url, name).parent.mkdir(exist_ok=True)
         Path(url, name).write_text("mine")
     assert main(["cohort", "rm", url, "--yes"]) == 0
-    assert "2 objects, notes.txt, thesis/chapter.md" in capsys.readouterr().out
-    assert sorted(objects_under(url)) == ["notes.txt", "thesis/chapter.md"]
+    assert (
+        "5 objects, notes.txt, plan/of_study.md, private/keys.txt, ..." in capsys.readouterr().out
+    )
+    assert sorted(objects_under(url)) == theirs  # runs/ is left out there
+    assert Path(url, "runs/my-training/log.jsonl").read_text() == "mine"
 
 
 @pytest.mark.parametrize("kind", ["corpus", "twin"])

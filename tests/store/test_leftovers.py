@@ -46,6 +46,8 @@ def test_it_is_found_and_removed_and_what_is_committed_or_hidden_otherwise_stays
 ) -> None:
     mine = cohort / ".notes"
     mine.write_text("of a person")
+    (cohort / ".cache-20261128-0123abcd").write_text("of another program")
+    os.utime(cohort / ".cache-20261128-0123abcd", (0, 0))
     young = cohort / ".c.123-0123abcd"
     young.write_bytes(b"being written")
     (found,) = find_leftovers(str(cohort), older_than_s=3600)
@@ -55,7 +57,7 @@ def test_it_is_found_and_removed_and_what_is_committed_or_hidden_otherwise_stays
     remove_leftovers([found])  # twice is fine
     assert find_leftovers(str(cohort), older_than_s=3600) == []
     assert {path.name for path in cohort.rglob("*") if path.is_file()} == {
-        ".notes", ".c.123-0123abcd", "a",
+        ".notes", ".cache-20261128-0123abcd", ".c.123-0123abcd", "a",
     }  # fmt: skip
 
 
@@ -73,4 +75,6 @@ def test_by_command(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="check the URL"):
         find_leftovers(str(tmp_path / "nowhere"), older_than_s=0)
+    with pytest.raises(StoreError, match="names no place"):
+        find_leftovers("", older_than_s=0)
     assert find_leftovers("s3://bucket/cohort", older_than_s=0) == []
