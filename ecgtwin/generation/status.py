@@ -124,9 +124,25 @@ def _runs(url: str) -> list[RunStatus]:
 def _lines_of(name: str) -> list[dict[str, Any]]:
     try:
         found = [json.loads(line) for line in read_object(name).decode().splitlines()]
-        return [line for line in found if {"at", "shard", "worker", "error"} <= line.keys()]
-    except (ValueError, AttributeError, StoreError, FileNotFoundError):
+    except (ValueError, StoreError, FileNotFoundError):
         return []
+    return [line for line in found if isinstance(line, dict) and _is_record(line)]
+
+
+def _is_record(line: dict[str, Any]) -> bool:
+    """Say whether a line is what a run records of a shard."""
+    try:
+        at, error = datetime.fromisoformat(line["at"]), line["error"]
+        num_rows = 0 if line.get("result") is None else line["result"]["num_rows"]
+    except (KeyError, TypeError, ValueError):
+        return False
+    return (
+        at.tzinfo is not None
+        and isinstance(line.get("shard"), int)
+        and isinstance(num_rows, int)
+        and (error is None or isinstance(error, str))
+        and "worker" in line
+    )
 
 
 def _run(name: str, lines: list[dict[str, Any]]) -> RunStatus:

@@ -72,7 +72,12 @@ def test_records_that_do_not_parse_are_passed_over(inputs: Path, tmp_path: Path)
     generate_cohort(spec, executor=LocalExecutor())
     runs = tmp_path / "cohort" / "runs"
     (record,) = runs.glob("*/shards-*.jsonl")
-    for name, text in (("half", record.read_text()[:50]), ("other", json.dumps({"event": 1}))):
+    whole = json.loads(record.read_text().splitlines()[0])
+    others = ({"event": 1}, {"at": 5}, {"at": "2020-01-01T00:00:00"}, {"error": 1}, {"result": 1})
+    texts = [record.read_text()[:50], "5", json.dumps(others[0])]
+    texts += [json.dumps(whole | other) for other in others[1:]]
+    for name, text in enumerate(texts):
+        name = f"other-{name}"
         (runs / name).mkdir()
         (runs / name / "shards-000000.jsonl").write_text(text)
     status = read_status(spec.output.url)
