@@ -10,7 +10,8 @@ from ecgtwin.spec.shard import Shard
 
 
 class LocalExecutor:
-    """Runs work here; a failing shard is tried again at once, ``max_tries`` times in all.
+    """Runs work here; a failing shard is tried again at once, ``max_tries`` times in all,
+    where that may help.
 
     When ``is_stopping`` says so, no shard is begun any more, and the run ends with those inside.
     """
@@ -62,7 +63,7 @@ class LocalExecutor:
     def _outcome(self, work: Work, shard: Shard, leaving: Event) -> Outcome:
         tries = 1
         tried = try_once(work, shard)
-        while tried.error is not None and tries < self._max_tries and not leaving.is_set():
+        while tried.may_pass_later and tries < self._max_tries and not leaving.is_set():
             tries += 1
             tried = try_once(work, shard)
         return tried.outcome(shard, tries)

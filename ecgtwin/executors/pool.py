@@ -2,7 +2,9 @@
 
 A shard's *try* is charged to it: it raised, or its worker died by itself while nothing else was
 inside. Where several were inside, each is run alone until it has passed or failed: a shard is not
-given up for its neighbour. A death with the node is nobody's fault, up to ``MOST_LOSSES`` times.
+given up for its neighbour. What no other try mends ends a shard at once: a run that cannot work
+says so before all its shards have failed. A death with the node is nobody's fault, up to
+``MOST_LOSSES`` times.
 """
 
 import logging
@@ -329,7 +331,7 @@ class Pool:
 
     def _end_try(self, job: Job, tried: Try, *, alone: bool = False) -> Iterator[Outcome]:
         job.tries += 1
-        if tried.error is not None and job.tries < self._settings.max_tries:
+        if tried.may_pass_later and job.tries < self._settings.max_tries:
             if alone:
                 self._suspects.append(job)
             else:

@@ -8,9 +8,18 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ecgtwin.errors import EcgTwinError
+from ecgtwin.errors import (
+    CheckpointError,
+    CohortMismatchError,
+    DamageError,
+    EcgTwinError,
+    SpecificationError,
+)
 from ecgtwin.executors.torch_threads import one_torch_thread as one_torch_thread
 from ecgtwin.spec.shard import Shard
+
+# What no other try mends; most often no other shard does either.
+_HOPELESS = (CheckpointError, CohortMismatchError, DamageError, SpecificationError)
 
 
 class Work(Protocol):
@@ -41,6 +50,11 @@ class Outcome:
     seconds: float
     mistake: EcgTwinError | None = None
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Say whether it ended with a mistake for which a shard is tried once only."""
+        return isinstance(self.mistake, _HOPELESS)
+
 
 class Executor(Protocol):
     """Runs work on shards."""
@@ -61,6 +75,11 @@ class Try:
     mistake: EcgTwinError | None
     worker: str
     seconds: float
+
+    @property
+    def may_pass_later(self) -> bool:
+        """Say whether it failed by what another try may not meet."""
+        return self.error is not None and not isinstance(self.mistake, _HOPELESS)
 
     def outcome(self, shard: Shard, tries: int) -> Outcome:
         """Return this as the end of ``shard``."""

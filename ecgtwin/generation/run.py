@@ -9,13 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from ecgtwin.errors import (
-    CheckpointError,
-    CohortMismatchError,
-    DamageError,
-    SpecificationError,
-    StoreError,
-)
+from ecgtwin.errors import StoreError
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.generation.estimate import SHARDS_PER_RECORD
 from ecgtwin.generation.making import ShardResult
@@ -31,9 +25,6 @@ from ecgtwin.store.manifest import resumable_shards
 from ecgtwin.store.objects import join
 
 SECONDS_PER_RECORD = 30.0  # no shard that ended longer ago is not yet told under runs/
-
-# What no other try and no other shard can mend: the whole run ends with it.
-_HOPELESS = (CheckpointError, CohortMismatchError, DamageError, SpecificationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +136,7 @@ def generate_cohort(
                 record.add(outcome)
                 if outcome.error is not None:
                     failures.append(outcome)
-                if isinstance(outcome.mistake, _HOPELESS):
+                if outcome.mistake is not None and outcome.is_hopeless:
                     raise outcome.mistake
                 if on_outcome is not None:
                     on_outcome(outcome, speed)

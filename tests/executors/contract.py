@@ -53,8 +53,9 @@ class ExecutorContract:
 
     def test_a_mistake_of_the_user_comes_back_as_itself(self, tmp_path: Path) -> None:
         work = FailOn(tmp_path, 0, 99, how="mistake")
-        ends = self.by_index(list(self.executor(1).run(work, SHARDS)))
+        ends = self.by_index(list(self.executor(3).run(work, SHARDS)))
         assert isinstance(ends[0].mistake, CohortMismatchError)
+        assert ends[0].tries == 1
         assert str(ends[0].mistake) == "this is not that cohort"
         assert ends[1].mistake is None
 

@@ -1,9 +1,10 @@
 """A transport without processes: what happens to its workers is drawn from a seed."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import count
 
+from ecgtwin.errors import CohortMismatchError
 from ecgtwin.executors.protocol import Try
 from ecgtwin.executors.transport import Answered, Event, Lost, NotReady, Ready, Silent
 from ecgtwin.spec.shard import Shard
@@ -12,7 +13,8 @@ from ecgtwin.spec.shard import Shard
 class Simulated:
     """Workers on nodes of four. At each call of ``events`` one thing happens.
 
-    ``killers`` kill the worker they are inside, ``raisers`` raise. ``fates`` are what may happen
+    ``killers`` kill the worker they are inside, ``raisers`` raise, ``mistaken``
+    raise what no other try mends. ``fates`` are what may happen
     beside the work, each with its share of the calls: "node" dies, "silence", "stop" of a worker,
     "no start".
     """
@@ -23,11 +25,12 @@ class Simulated:
         overlapping: int = 1,
         killers: Sequence[int] = (),
         raisers: Sequence[int] = (),
+        mistaken: Container[int] = (),
         fates: dict[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         self.overlapping = overlapping
-        self.killers, self.raisers = killers, raisers
+        self.killers, self.raisers, self.mistaken = killers, raisers, mistaken
         self.fates = fates or {}
         self.places = 8
         self.most_in_flight = self.most_workers = self.num_sent = 0
@@ -127,8 +130,9 @@ class Simulated:
             self._die(worker, blameless=False)
             return
         del self._given[worker][ticket]
-        error = "poison" if shard.index in self.raisers else None
-        self._events.append(Answered(ticket, Try(shard.index, error, None, str(worker), 1.0)))
+        mistake = CohortMismatchError("not this") if shard.index in self.mistaken else None
+        error = "poison" if shard.index in self.raisers or mistake else None
+        self._events.append(Answered(ticket, Try(shard.index, error, mistake, str(worker), 1.0)))
 
     def _die(self, worker: int, *, blameless: bool) -> None:
         for ticket in self._given.pop(worker):

@@ -83,6 +83,14 @@ def test_shards_are_taken_as_they_are_needed() -> None:
     assert len(taken) <= 100 + 8 * 3 + 8
 
 
+def test_what_no_try_mends_is_said_before_all_shards_have_failed() -> None:
+    endless = (Shard(index, index, index + 1) for index in range(10**9))
+    transport = Simulated(mistaken=range(10**9))
+    first = next(Pool(transport, endless, settings(transport)).run())
+    assert (first.tries, first.is_hopeless) == (1, True)
+    assert transport.num_sent <= 8 * 2
+
+
 def test_stopping_hands_out_no_more_and_ends_with_those_in_flight() -> None:
     transport = Simulated()
     ended: list[Outcome] = []
