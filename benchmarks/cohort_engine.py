@@ -42,7 +42,7 @@ from ecgtwin.spec.cohort import CohortSpec
 LEAST_SHARE = 0.9
 MOST_GATES_MS = 1.0
 MOST_GROWTH = 0.05
-ROWS_PER_SHARD, BATCH_ROWS = 128, 32
+ROWS_PER_SHARD, BATCH_ROWS = 64, 32
 Figures = dict[str, Any]
 
 
