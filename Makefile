@@ -7,7 +7,7 @@ SOURCE ?= simulated
 DEMO ?= demo
 PYTEST := $(BIN)/python -m pytest -q
 SPREAD := -n logical --maxprocesses 4 --dist loadfile
-OF_PROCESSES := ray or s3 or deepspeed or faults
+NOT_BESIDE := ray or s3 or deepspeed or faults or alone
 WEIGHTS := build/weights
 
 .PHONY: install demo test test-fast test-s3 test-faults lint bench weights clean
@@ -34,7 +34,7 @@ test-fast: $(STAMP)
 # All but Ceph: fast + Ray + DeepSpeed + moto + some rounds of each fault. Those that start processes
 # have the machine for themselves.
 test: test-fast
-	$(PYTEST) -m "($(OF_PROCESSES)) and not (gpu or rgw or slow)" tests
+	$(PYTEST) -m "($(NOT_BESIDE)) and not (gpu or rgw or slow)" tests
 
 # The same S3 tests against Ceph RGW from Debian packages (root, once: apt-get).
 test-s3: $(STAMP)

@@ -13,6 +13,8 @@ import torch
 from benchmarks.device.cases import Cases
 from benchmarks.device.precision import precision
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parent.parent.parent
 SECTIONS = ("agreement", "peaks", "forward", "training", "draws", "against_reference")
 CPU = torch.device("cpu")
