@@ -9,7 +9,8 @@ other in each round. The engine's time begins when its first shard is committed 
 and the stages filled by then) and ends with the last one.
 
 Two Ray actors are held against two processes that only draw. Memory is that of a process which
-makes many small shards: resident, after the first tenth of them and at the end.
+makes many small shards: resident, after the first tenth of them and at the end. Milliseconds are of
+wall time; ``benchmarks.gates`` has what the gates cost in time of a processor.
 """
 
 import argparse
@@ -40,7 +41,6 @@ from ecgtwin.generation.worker import GenerateShard
 from ecgtwin.spec.cohort import CohortSpec
 
 LEAST_SHARE = 0.9
-MOST_GATES_MS = 1.0
 MOST_GROWTH = 0.05
 ROWS_PER_SHARD, BATCH_ROWS = 64, 32
 Figures = dict[str, Any]
@@ -78,11 +78,6 @@ def bars(found: Figures) -> Figures:
             "asked": LEAST_SHARE,
             "found": one["share"],
             "met": one["share"] >= LEAST_SHARE,
-        },
-        "gates, ms an ECG": {
-            "asked": MOST_GATES_MS,
-            "found": one["gates_ms"],
-            "met": one["gates_ms"] <= MOST_GATES_MS,
         },
         "growth of memory": {"asked": MOST_GROWTH, "found": grown, "met": grown <= MOST_GROWTH},
     }
