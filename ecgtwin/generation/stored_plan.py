@@ -135,7 +135,8 @@ def read_stored(url: str) -> StoredCohort:
         return StoredCohort(url, None, _layout_of_signals(url), (problem, *_numerics(url)))
     plan, problems = _checked_plan(url, spec, description)
     if plan is not None:
-        wanted = described(plan, replace(layout, num_rows=plan.num_rows), description["inputs"])
+        layout = replace(layout, num_rows=plan.num_rows)  # which shards there are, the plan says
+        wanted = described(plan, layout, description["inputs"])
         problems += [
             _description_problem(url, text) for text in differing_fields(description, wanted)
         ]

@@ -324,3 +324,19 @@ def test_a_lost_fingerprint_is_not_made_up_by_mixed_numerics(url: str) -> None:
         Path(url, name).unlink()
     assert repaired(url, mixed_numerics=True).left
     assert not Path(url, "numerics.json").exists()
+
+
+@pytest.mark.parametrize("num_rows", [4, 44, 52])
+def test_a_description_of_fewer_or_more_rows_makes_no_shard_a_stray(
+    url: str, num_rows: int
+) -> None:
+    before = objects_under(url)
+    name = Path(url, "cohort.json")
+    described = json.loads(name.read_text())
+    described["signals"]["num_rows"] = num_rows
+    name.write_text(json.dumps(described))
+    found = verified(url)
+    assert problems_of(found) == [("description", None, "cohort.json")]
+    assert (found.num_shards, found.num_rows) == (12, 48)
+    assert repaired(url, remove_strays=True).left == []
+    assert objects_under(url) == before
