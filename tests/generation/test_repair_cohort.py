@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.damages import DAMAGES, Damage, harm_all
-from ecgtwin.errors import CheckpointError, CohortMismatchError, DamageError
+from ecgtwin.errors import CheckpointError, CohortMismatchError, DamageError, StoreError
 from ecgtwin.generation.plan_tables import CONDITIONS, PATIENTS, REFERENCES
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.store.layout import manifest_name, object_name
@@ -340,3 +340,12 @@ def test_a_description_of_fewer_or_more_rows_makes_no_shard_a_stray(
     assert (found.num_shards, found.num_rows) == (12, 48)
     assert repaired(url, remove_strays=True).left == []
     assert objects_under(url) == before
+
+
+@pytest.mark.parametrize("name", ["numerics.json", "index/index.json"])
+def test_what_the_store_refuses_to_read_is_not_called_damaged(url: str, name: str) -> None:
+    Path(url, name).unlink(missing_ok=True)
+    Path(url, name).mkdir(parents=True)
+    with pytest.raises(StoreError, match="Is a directory") as refused:
+        verified(url)
+    assert not isinstance(refused.value, DamageError)
