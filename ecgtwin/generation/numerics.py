@@ -10,7 +10,7 @@ from ecgtwin.errors import CohortMismatchError, CommitConflictError, DamageError
 from ecgtwin.generation.description import NUMERICS
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.manifest import committed_shards
-from ecgtwin.store.objects import join, object_exists, read_object
+from ecgtwin.store.objects import join, object_exists, read_if_there
 
 # The bytes of an object depend on these too.
 _ENCODERS = ("ecgtwin", "numcodecs", "numpy", "pyarrow", "scipy", "zarr")
@@ -72,7 +72,7 @@ def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
     A lost one is not fixed anew by ``mixed``: what is committed may be of another. Raises
     CohortMismatchError saying what differs.
     """
-    if mixed and _is_lost(url):
+    if mixed and not object_exists(join(url, NUMERICS)) and committed_shards(url):
         return
     try:
         put_new(join(url, NUMERICS), encode_fingerprint(mine))
@@ -87,17 +87,9 @@ def agree_on_numerics(url: str, mine: Fingerprint, *, mixed: bool) -> None:
     )
 
 
-def _is_lost(url: str) -> bool:
-    """Say whether shards are committed without a fingerprint."""
-    return not object_exists(join(url, NUMERICS)) and bool(committed_shards(url))
-
-
-def check_not_lost(url: str) -> None:
-    """Raise DamageError where shards are committed without a fingerprint.
-
-    For a driver before its workers start: one of those may fix it between two looks.
-    """
-    if _is_lost(url):
+def check_fixed(url: str) -> None:
+    """Raise DamageError where there is no fingerprint: for who has seen committed shards."""
+    if not object_exists(join(url, NUMERICS)):
         raise DamageError(f"{join(url, NUMERICS)} is missing, though shards are committed; {_LOST}")
 
 
@@ -113,10 +105,9 @@ def differing_numerics(url: str, mine: Fingerprint) -> list[str]:
 
 def _fixed(url: str) -> Fingerprint:
     name = join(url, NUMERICS)
-    try:
-        data = read_object(name)
-    except FileNotFoundError:
-        raise DamageError(f"{name} is missing; {_LOST}") from None
+    data = read_if_there(name)
+    if data is None:
+        raise DamageError(f"{name} is missing; {_LOST}")
     try:
         return dict(json.loads(data))
     except (TypeError, ValueError) as error:

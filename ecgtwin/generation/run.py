@@ -13,7 +13,7 @@ from ecgtwin.errors import StoreError
 from ecgtwin.executors.protocol import Executor, Outcome
 from ecgtwin.generation.estimate import SHARDS_PER_RECORD
 from ecgtwin.generation.making import ShardResult
-from ecgtwin.generation.numerics import check_not_lost
+from ecgtwin.generation.numerics import check_fixed
 from ecgtwin.generation.plan import plan_text, shards_text
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.speed import Speed
@@ -114,8 +114,8 @@ def generate_cohort(
     left = (shards[index] for index in range(len(shards)) if index not in done)
     if len(done) == len(shards):
         return _summary(cohort, len(done), Speed(), [])
-    if not mixed_numerics:
-        check_not_lost(cohort.url)
+    if done and not mixed_numerics:
+        check_fixed(cohort.url)
     cohort = write_plan(cohort)
     put_plan_texts(
         cohort.url,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.errors import CohortMismatchError, SpecificationError
+from ecgtwin.errors import CohortMismatchError, DamageError, SpecificationError
 from ecgtwin.executors.torch_threads import one_torch_thread
 from ecgtwin.generation.counts import condition_in_words
 from ecgtwin.generation.numerics import (
@@ -18,10 +18,13 @@ from ecgtwin.generation.numerics import (
     fingerprint,
     settle_numerics,
 )
+from ecgtwin.generation.prepare import ResolvedCohort
 from ecgtwin.generation.remake import remake_rows
 from ecgtwin.generation.repair_plan import source_of
 from ecgtwin.signals.leads import LEADS
+from ecgtwin.store.layout import SIGNALS
 from ecgtwin.store.manifest import read_manifest
+from ecgtwin.store.objects import join
 from ecgtwin.store.reader import StoredSteps
 from ecgtwin.store.writer import quantise
 
@@ -105,6 +108,7 @@ def sample_again(url: str, row: int, *, checkpoint: str | None = None) -> Sample
             f"row {row} of {url} is not made yet: shard {shard.index} is not committed"
         ) from None
     attempts, place = manifest.columns["attempt"], row - shard.start
+    is_accepted = manifest.columns["accepted"][place]
     settle_numerics()
     with one_torch_thread():
         mine = fingerprint(twin.device, batch_rows=cohort.plan.spec.batch_rows)
@@ -117,9 +121,21 @@ def sample_again(url: str, row: int, *, checkpoint: str | None = None) -> Sample
         condition=condition_in_words(request.condition),
         replicate=request.replicate,
         attempt=attempts[place],
-        is_accepted=manifest.columns["accepted"][place],
-        stored=StoredSteps(url).read_steps(np.array([row]))[0],
+        is_accepted=is_accepted,
+        stored=_stored(cohort, row, is_accepted=is_accepted),
         drawn=steps[0],
         step_mv=cohort.layout.step_mv,
         other_numerics=tuple(differing_numerics(url, mine)),
     )
+
+
+def _stored(cohort: ResolvedCohort, row: int, *, is_accepted: bool) -> NDArray[np.int16]:
+    """Return the stored steps (12, time) of ``row``."""
+    stored = StoredSteps(cohort.url)
+    if stored.layout != cohort.layout:
+        raise DamageError(
+            f"{join(cohort.url, SIGNALS)} is damaged: it is laid out as {stored.layout}, the plan "
+            f"says {cohort.layout}; `ecgtwin cohort repair` mends it"
+        )
+    steps: NDArray[np.int16] = stored.read_steps(np.array([row]), are_accepted=is_accepted)[0]
+    return steps

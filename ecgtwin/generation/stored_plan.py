@@ -34,7 +34,7 @@ from ecgtwin.spec.shard import Shard
 from ecgtwin.store.layout import SIGNALS, SignalLayout
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.metadata import metadata_faults
-from ecgtwin.store.objects import join, object_exists, read_object
+from ecgtwin.store.objects import join, object_exists, read_if_there
 from ecgtwin.store.tables import read_table, read_whole_table
 from ecgtwin.store.zarr_shards import read_layout
 
@@ -135,7 +135,8 @@ def read_stored(url: str) -> StoredCohort:
         return StoredCohort(url, None, _layout_of_signals(url), (problem, *_numerics(url)))
     plan, problems = _checked_plan(url, spec, description)
     if plan is not None:
-        wanted = described(plan, replace(layout, num_rows=plan.num_rows), description["inputs"])
+        layout = replace(layout, num_rows=plan.num_rows)  # which shards there are, the plan says
+        wanted = described(plan, layout, description["inputs"])
         problems += [
             _description_problem(url, text) for text in differing_fields(description, wanted)
         ]
@@ -190,13 +191,14 @@ def _condition_problems(url: str, spec: CohortSpec, wanted: Mapping[str, str]) -
 def _numerics(url: str) -> list[Problem]:
     """Return what is wrong with the fingerprint, which stands before any shard is committed."""
     name = join(url, NUMERICS)
-    try:
-        found = json.loads(read_object(name))
-    except FileNotFoundError:
+    data = read_if_there(name)
+    if data is None:
         if not committed_shards(url):
             return []
         text = f"{name} is missing, though shards are committed"
         return [Problem("numerics", None, NUMERICS, text)]
+    try:
+        found = json.loads(data)
     except ValueError as error:
         return [Problem("numerics", None, NUMERICS, f"{name} is damaged: {error}")]
     if isinstance(found, dict) and {"device", "batch_rows", "torch"} <= set(found):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ecgtwin.errors import DamageError
 from ecgtwin.store.layout import COHORT_COLUMNS
 from ecgtwin.store.manifest import Manifest, digest_bytes, manifest_arrays
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.objects import join, read_if_there, read_object
 from ecgtwin.store.tables import encode_table
 
 INDEX = "index/index.json"
@@ -69,11 +69,12 @@ def counts_table(name: str, columns: Mapping[str, NDArray[Any]]) -> IndexObject:
 def read_index(url: str) -> dict[str, Any] | None:
     """Return what ``index.json`` says, None where there is none; DamageError: it is no index."""
     name = join(url, INDEX)
-    try:
-        found = json.loads(read_object(name))
-        objects = [(str(one["name"]), str(one["blake2b"])) for one in found["objects"]]
-    except FileNotFoundError:
+    data = read_if_there(name)
+    if data is None:
         return None
+    try:
+        found = json.loads(data)
+        objects = [(str(one["name"]), str(one["blake2b"])) for one in found["objects"]]
     except (ValueError, TypeError, KeyError) as error:
         raise DamageError(f"{name} is damaged: it is no index ({error!r})") from error
     return {**found, "digests": dict(objects)}

@@ -31,8 +31,13 @@ class StoredSteps:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_array": None}
 
-    def read_steps(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
-        """Return stored steps (n, 12, time) of accepted ``rows``, each chunk read once."""
+    def read_steps(
+        self, rows: NDArray[np.int64], *, are_accepted: bool = True
+    ) -> NDArray[np.int16]:
+        """Return stored steps (n, 12, time) of ``rows``, each chunk read once.
+
+        DamageError where some of accepted ones are fill; rows that are not may have such.
+        """
         steps = np.empty((len(rows), len(LEADS), self.layout.num_samples), dtype=np.int16)
         order = np.argsort(rows, kind="stable")
         chunks = rows[order] // self.layout.rows_per_chunk
@@ -43,7 +48,7 @@ class StoredSteps:
             stop = min((last + 1) * self.layout.rows_per_chunk, self.layout.num_rows)
             steps[mine] = self._read_span(int(start), int(stop))[rows[mine] - start]
         holed = (steps == FILL).any(axis=(1, 2))
-        if holed.any():
+        if are_accepted and holed.any():
             self._raise_damaged(int(rows[np.flatnonzero(holed)[0]]), "it is missing or incomplete")
         return steps
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.damages import DAMAGES, Damage, harm_all
-from ecgtwin.errors import CheckpointError, CohortMismatchError, DamageError
+from ecgtwin.errors import CheckpointError, CohortMismatchError, DamageError, StoreError
 from ecgtwin.generation.plan_tables import CONDITIONS, PATIENTS, REFERENCES
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.store.layout import manifest_name, object_name
@@ -324,3 +324,28 @@ def test_a_lost_fingerprint_is_not_made_up_by_mixed_numerics(url: str) -> None:
         Path(url, name).unlink()
     assert repaired(url, mixed_numerics=True).left
     assert not Path(url, "numerics.json").exists()
+
+
+@pytest.mark.parametrize("num_rows", [4, 44, 52])
+def test_a_description_of_fewer_or_more_rows_makes_no_shard_a_stray(
+    url: str, num_rows: int
+) -> None:
+    before = objects_under(url)
+    name = Path(url, "cohort.json")
+    described = json.loads(name.read_text())
+    described["signals"]["num_rows"] = num_rows
+    name.write_text(json.dumps(described))
+    found = verified(url)
+    assert problems_of(found) == [("description", None, "cohort.json")]
+    assert (found.num_shards, found.num_rows) == (12, 48)
+    assert repaired(url, remove_strays=True).left == []
+    assert objects_under(url) == before
+
+
+@pytest.mark.parametrize("name", ["numerics.json", "index/index.json"])
+def test_what_the_store_refuses_to_read_is_not_called_damaged(url: str, name: str) -> None:
+    Path(url, name).unlink(missing_ok=True)
+    Path(url, name).mkdir(parents=True)
+    with pytest.raises(StoreError, match="Is a directory") as refused:
+        verified(url)
+    assert not isinstance(refused.value, DamageError)

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ecgtwin.cli import main
-from ecgtwin.errors import CohortMismatchError, SpecificationError
+from ecgtwin.errors import CohortMismatchError, DamageError, SpecificationError
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.generation.prepare import resolve_cohort, write_plan
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.generation.sample_again import TOLERANCE_MV, SampleAgain, sample_again
+from ecgtwin.store.layout import FILL
 from ecgtwin.store.manifest import read_manifest
 from tests.generation.cohorts import copied
 from tests.generation.corpora import make_checkpoint, make_corpus, make_spec, objects_under
 from tests.generation.test_exact import SOME_PASS
+from tests.tiny import tiny_twin
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +135,32 @@ def test_a_row_of_a_cohort_that_lost_its_numerics_or_its_description_says_what_m
         Path(harmed, name).unlink()
         assert main(["cohort", "sample", harmed, "0"]) == 2
         assert "`ecgtwin cohort repair" in capsys.readouterr().err
+
+
+def test_samples_that_are_not_finite_are_the_same_again_and_not_damaged(
+    inputs: Path, tmp_path: Path
+) -> None:
+    broken = tiny_twin()
+    with torch.no_grad():
+        next(iter(broken.vae.decoder.parameters()))[0] = float("nan")
+    broken.save(str(tmp_path / "twin"), provenance={"trained": False})
+    spec = make_spec(
+        inputs,
+        tmp_path / "cohort",
+        checkpoint=str(tmp_path / "twin"),
+        gates=SOME_PASS | {"max_attempts": 2},
+    )
+    assert generate_cohort(spec, executor=LocalExecutor()).is_complete
+    found = sample_again(spec.output.url, 0)
+    assert (found.attempt, found.is_accepted, found.is_same) == (1, False, True)
+    assert (found.stored == FILL).any()
+
+
+def test_signals_of_another_shape_are_damage(url: str, tmp_path: Path) -> None:
+    harmed = copied(url, tmp_path / "cohort")
+    name = Path(harmed, "signals.zarr/samples_mv/zarr.json")
+    described = json.loads(name.read_text())
+    described["shape"][0] = 12
+    name.write_text(json.dumps(described))
+    with pytest.raises(DamageError, match=r"the plan says.*cohort repair"):
+        sample_again(harmed, 35)
