@@ -12,6 +12,7 @@ from ecgtwin.generation.plan import CohortPlan, SampleRequest
 from ecgtwin.generation.prepare import ResolvedCohort
 from ecgtwin.signals.preprocess import resample_rows
 from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.twin.drawing import draw_latents
 from ecgtwin.twin.twin import EcgTwin
 
 Latents = Sequence[Tensor]  # (row, channel, frame) of a batch each
@@ -144,7 +145,8 @@ def _sample_batch(
     def noise(step: int) -> NDArray[np.float32]:
         return standard_normal(keys, twin.latent_shape, step=step).astype(np.float32)
 
-    return twin.draw_latents(
+    return draw_latents(
+        twin,
         base_vectors[[request.patient_index for request in requests]],
         [request.condition for request in requests],
         noise(0),

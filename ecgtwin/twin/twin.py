@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ecgtwin.diffusion.guidance import guided
 from ecgtwin.diffusion.make import make_sampler
 from ecgtwin.diffusion.process import time_of_noise
-from ecgtwin.diffusion.samplers import Predict, Sampler, run
+from ecgtwin.diffusion.samplers import Predict, Sampler
 from ecgtwin.errors import CheckpointError, SpecificationError
 from ecgtwin.models.adax import AttentionControl
 from ecgtwin.models.base_extractor import BaseExtractor
@@ -37,12 +37,12 @@ from ecgtwin.spec.model import TwinSpec
 from ecgtwin.spec.presets import preset
 from ecgtwin.spec.sampling import LeadsOfNetwork, SamplingSpec
 from ecgtwin.twin.checkpoint import load_checkpoint, save_checkpoint
+from ecgtwin.twin.drawing import NoiseAt, draw_latents
 from ecgtwin.twin.editing import Edited, edit_recordings, edit_records, edit_spec
 from ecgtwin.twin.persons import Person, Reference, base_vectors_of
 from ecgtwin.twin.records import generate_records
 
 Samples = NDArray[np.float32]
-NoiseAt = Callable[[int], Samples]
 
 
 class EcgTwin(nn.Module):
@@ -248,26 +248,8 @@ class EcgTwin(nn.Module):
         III, aVR, aVL and aVF are as ``sampling.leads`` says, see ``samples_of``. Raises
         SpecificationError where these networks cannot be sampled so.
         """
-        latents = self.draw_latents(base_vectors, conditions, noise, sampling, noise_at=noise_at)
+        latents = draw_latents(self, base_vectors, conditions, noise, sampling, noise_at=noise_at)
         return self.samples_of(latents, leads=sampling.leads)
-
-    @torch.no_grad()
-    def draw_latents(
-        self,
-        base_vectors: Samples,
-        conditions: Sequence[CardiacCondition],
-        noise: Samples,
-        sampling: SamplingSpec,
-        *,
-        noise_at: NoiseAt | None = None,
-    ) -> Tensor:
-        """Return the latents (B, channel, frame) of what ``draw`` returns, on the device."""
-        return run(
-            self.sampler(sampling),
-            self.predictor(base_vectors, conditions, sampling),
-            self._on_device(noise),
-            noise_at=None if noise_at is None else lambda index: self._on_device(noise_at(index)),
-        )
 
     def base_vector(self, reference: EcgRecord, condition: CardiacCondition) -> Samples:
         """Return the base vector (width,) of a recording of at least the network's length.
@@ -360,6 +342,3 @@ class EcgTwin(nn.Module):
             self, [reference], edit_spec(edits), sampling, record_maps=record_maps
         )
         return found[0]
-
-    def _on_device(self, values: Samples) -> Tensor:
-        return torch.from_numpy(values).to(self.device)
