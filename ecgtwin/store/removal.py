@@ -61,7 +61,11 @@ class Removal:
 
 
 def plan_removal(url: str) -> Removal:
-    """Return what removing the cohort at ``url`` takes away; StoreError: nothing is there."""
+    """Return what removing the cohort at ``url`` takes away.
+
+    StoreError where nothing is there, or where a folder of it is a link to another place.
+    """
+    _refuse_links(url)
     try:
         found = list_tree(url)
     except (FileNotFoundError, NotADirectoryError):
@@ -83,6 +87,18 @@ def remove(removal: Removal, *, advance: Callable[[int], None] = lambda num: Non
             advance(len(batch))
     if not is_s3(removal.url):
         _remove_folders(removal.url)
+
+
+def _refuse_links(url: str) -> None:
+    """Raise StoreError where a folder is a link: what it holds would be left and not be said."""
+    if is_s3(url):
+        return
+    for folder in (local_path(url) / part for part in _FOLDERS):
+        if folder.is_symlink():
+            raise StoreError(
+                f"{folder} is a link to {os.readlink(folder)}, which would be left; remove what is "
+                "there and the link, then run this again"
+            )
 
 
 def _place(name: str) -> int | None:

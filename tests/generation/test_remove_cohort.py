@@ -62,6 +62,19 @@ def test_what_is_not_of_a_cohort_stays(url: str, capsys: pytest.CaptureFixture[s
     assert Path(url, "runs/my-training/log.jsonl").read_text() == "mine"
 
 
+def test_a_folder_that_lies_elsewhere_is_said_and_nothing_goes(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "big disk"
+    (Path(url) / "signals.zarr").rename(elsewhere)
+    (Path(url) / "signals.zarr").symlink_to(elsewhere)
+    before = objects_under(url)
+    assert main(["cohort", "rm", url, "--yes"]) == 2
+    assert f"signals.zarr is a link to {elsewhere}" in capsys.readouterr().err
+    assert objects_under(url) == before
+    assert len(list(elsewhere.rglob("*"))) > 3
+
+
 @pytest.mark.parametrize("kind", ["corpus", "twin"])
 def test_corpora_and_checkpoints_are_refused(
     inputs: Path, kind: str, capsys: pytest.CaptureFixture[str]
