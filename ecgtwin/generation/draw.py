@@ -94,19 +94,6 @@ class Decoder:
         return self._pinned
 
 
-def draw_rows(
-    twin: EcgTwin,
-    plan: CohortPlan,
-    base_vectors: NDArray[np.float32],
-    requests: Sequence[SampleRequest],
-    *,
-    attempt: int = FIRST_ATTEMPT,
-) -> NDArray[np.float32]:
-    """Return (rows, 12, time) in mV at the twin's rate, drawn in the plan's batches."""
-    latents = sample_rows(twin, plan, base_vectors, requests, attempt=attempt)
-    return Decoder(twin).decode(plan, latents)
-
-
 def draw_to_store(
     twin: EcgTwin,
     cohort: ResolvedCohort,

@@ -22,7 +22,7 @@ from ecgtwin.store.manifest import Manifest, committed_shards, read_manifest
 from ecgtwin.store.reader import StoredSteps
 from ecgtwin.store.verify import verify
 from ecgtwin.store.writer import quantise
-from tests.generation.corpora import make_checkpoint, make_corpus, make_spec, objects_under
+from tests.generation.corpora import make_spec, objects_under
 from tests.tiny import tiny_twin
 
 # Untrained networks draw noise: about half of it passes when only the rate is asked, widely.
@@ -60,15 +60,6 @@ def ledger(url: str) -> list[dict[str, Any]]:
         for index in committed_shards(url)
         for line in (Path(url) / ledger_name(index)).read_text().splitlines()
     ]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Persons whose noise is the same each time: some decisions hang on low bits."""
-    folder = tmp_path_factory.mktemp("inputs")
-    make_corpus(str(folder / "corpus"), key="0" * 64)
-    make_checkpoint(folder / "twin")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ecgtwin.executors.local import LocalExecutor
-from ecgtwin.generation.draw import draw_rows
 from ecgtwin.generation.numerics import settle_numerics
 from ecgtwin.generation.prepare import resolve_cohort
 from ecgtwin.generation.run import generate_cohort
 from ecgtwin.twin.twin import EcgTwin
 from tests.generation.corpora import make_spec, objects_under
+from tests.generation.drawn import draw_rows
 
 pytestmark = pytest.mark.gpu
 

@@ -17,18 +17,9 @@ from ecgtwin.generation.sample_again import TOLERANCE_MV, SampleAgain, sample_ag
 from ecgtwin.store.layout import FILL
 from ecgtwin.store.manifest import read_manifest
 from tests.generation.cohorts import copied
-from tests.generation.corpora import make_checkpoint, make_corpus, make_spec, objects_under
+from tests.generation.corpora import make_checkpoint, make_spec, objects_under
 from tests.generation.test_exact import SOME_PASS
 from tests.tiny import tiny_twin
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Persons whose noise is the same each time: which attempts there are follows from it."""
-    folder = tmp_path_factory.mktemp("inputs")
-    make_corpus(str(folder / "corpus"), key="0" * 64)
-    make_checkpoint(folder / "twin")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import pytest
 
 from ecgtwin.errors import CohortMismatchError, SpecificationError
 from ecgtwin.executors.local import LocalExecutor
-from ecgtwin.generation.draw import draw_rows
 from ecgtwin.generation.prepare import load_cohort, resolve_cohort, write_plan
 from ecgtwin.generation.run import describe_plan, generate_cohort
 from ecgtwin.signals.beats import measure
@@ -23,6 +22,7 @@ from ecgtwin.spec.storage import CodecSpec
 from ecgtwin.store.reader import Cohort
 from ecgtwin.store.verify import verify
 from tests.generation.corpora import make_spec, objects_under
+from tests.generation.drawn import draw_rows
 from tests.tiny import tiny_twin
 
 DIRECT = [LEADS.index(lead) for lead in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")]

@@ -10,13 +10,14 @@ import pytest
 
 from ecgtwin.diffusion.noise_key import noise_key, standard_normal
 from ecgtwin.errors import CohortMismatchError, SpecificationError
-from ecgtwin.generation.draw import AbandonedError, draw_rows
+from ecgtwin.generation.draw import AbandonedError
 from ecgtwin.generation.prepare import ResolvedCohort, resolve_cohort, write_plan
 from ecgtwin.generation.worker import GenerateShard, generate_shard
 from ecgtwin.signals.beats import measure
 from ecgtwin.store.reader import Cohort
 from ecgtwin.twin.twin import EcgTwin
 from tests.generation.corpora import Row, make_corpus, make_spec, objects_under
+from tests.generation.drawn import draw_rows
 from tests.tiny import TINY_PUBLISHED, tiny_twin
 
 
