@@ -3,10 +3,10 @@
 python -m benchmarks.null_model [--shards 960] [--resume 1000000]
 
 - ``ray``: a work that sleeps half a second a shard and imports no torch, in 16 actors of one GPU
-  each, on four simulated nodes of this machine. Processor time of the driver per shard, all its
-  threads included, from the first shard's end to the last's, and before; idle share of the actors,
-  each from its first shard to the end of the run. The machine's processor use of the same time
-  stands beside it: actors wait for a busy machine too.
+  each, on four simulated nodes of this machine; the median of three rounds. Processor time of the
+  driver per shard, all its threads included, from the first shard's end to the last's, and before;
+  idle share of the actors, each from its first shard to the end of the run. The machine's processor
+  use of the same time stands beside it: actors wait for a busy machine too.
 - ``loop``: the pool alone, with workers that are entries in a list and answer one at a time.
 - ``resume``: a cohort's plan with all but one in a hundred manifests committed on this disk: list
   them, and compute the rest. The files are in the page cache: they have just been made.
@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -38,6 +39,7 @@ from ecgtwin.store.layout import COLUMNS, SignalLayout, manifest_name
 from ecgtwin.store.manifest import Manifest, encode_manifest, resumable_shards, sample_of
 
 NUM_SHARDS, NUM_RESUMED = 960, 1_000_000
+ROUNDS = 3  # with Ray
 NUM_NODES, GPUS_PER_NODE = 4, 4
 SLEEP_S = 0.5
 NUM_LOOPED = 50_000
@@ -58,14 +60,16 @@ def main() -> None:
     arguments = parser.parse_args()
     sizes = arguments.shards, arguments.resume
     parts = {
-        "ray": lambda: with_ray(arguments.shards),
+        "ray": lambda: with_ray(arguments.shards),  # one round
         "loop": lambda: {f"{num} workers": looped(num, NUM_LOOPED) for num in POOLS},
         "resume": lambda: resumed_in_a_folder(arguments.resume),
     }
     if arguments.part:
         print(json.dumps(parts[arguments.part]()))
         return
-    result: Figures = {part: _in_a_process(part, *sizes) for part in parts}
+    rounds = [_in_a_process("ray", *sizes) for _ in range(ROUNDS)]
+    result: Figures = {"ray": {**median_of(rounds), "rounds": rounds}}
+    result |= {part: _in_a_process(part, *sizes) for part in ("loop", "resume")}
     result["bars"] = bars_of(result)
     print(json.dumps(result, indent=1))
     if sizes == (NUM_SHARDS, NUM_RESUMED):
@@ -81,6 +85,11 @@ def _in_a_process(part: str, num_shards: int, num_resumed: int) -> Figures:
     made = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found: Figures = json.loads(made.stdout.splitlines()[-1])
     return found
+
+
+def median_of(rounds: Sequence[Figures]) -> Figures:
+    """Return the median of each figure."""
+    return {name: median(one[name] for one in rounds) for name in rounds[0]}
 
 
 def bars_of(result: Figures) -> Figures:

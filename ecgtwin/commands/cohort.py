@@ -53,8 +53,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _clean(arguments: argparse.Namespace) -> int:
-    from ecgtwin.store.leftovers import find_leftovers, remove_leftovers
+    from ecgtwin.store.leftovers import check_is_of_ecgtwin, find_leftovers, remove_leftovers
 
+    check_is_of_ecgtwin(arguments.url)
     found = find_leftovers(arguments.url, older_than_s=arguments.minutes * 60)
     if not arguments.dry_run:
         remove_leftovers(found)

@@ -1,6 +1,7 @@
 """RayTransport: one Ray actor per worker, spread over the nodes. Its answers come by callback."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from ecgtwin.executors.protocol import Try, Work, num_overlapping, try_once
@@ -63,18 +65,20 @@ class _Worker:
         node: str = ray.get_runtime_context().get_node_id()
         return node
 
-    def do(self, shard: Shard) -> Try | None:
+    def do(self, shard: bytes) -> bytes | None:
+        """Both ways plain bytes: Ray then serialises nothing in the driver."""
         with self._lock:
             if self._is_stopping:
                 return None
             self._num_inside += 1
         try:
-            tried = try_once(self._work, shard)
+            tried = try_once(self._work, pickle.loads(shard))
         finally:
             with self._lock:
                 self._num_inside -= 1
         self._metrics.ended(tried)
-        return tried
+        answer: bytes = cloudpickle.dumps(tried)  # type: ignore[no-untyped-call]
+        return answer
 
     def _on_sigterm(self, number: int, frame: object) -> None:
         if self._may_exit:
@@ -137,7 +141,7 @@ class RayTransport:
     def send(self, worker: int, shard: Shard) -> int:
         """Give ``shard`` to the actor."""
         ticket = next(self._numbers)
-        self._await(ticket, self._actors[worker].do.remote(shard), is_shard=True)
+        self._await(ticket, self._actors[worker].do.remote(pickle.dumps(shard)), is_shard=True)
         return ticket
 
     def _await(self, number: int, reference: Any, *, is_shard: bool) -> None:  # noqa: ANN401
@@ -194,7 +198,8 @@ def _places(resources: dict[str, float], num_gpus: float) -> int:
 def _event(number: int, future: Future[Any], is_shard: bool) -> Event:
     error = future.exception()
     if error is None:
-        return Answered(number, future.result()) if is_shard else Ready(number, future.result())
+        answer = future.result()
+        return Answered(number, _tried(answer)) if is_shard else Ready(number, answer)
     if isinstance(error, ActorUnavailableError):
         if is_shard:
             return Silent(number)
@@ -205,6 +210,15 @@ def _event(number: int, future: Future[Any], is_shard: bool) -> Event:
     if is_shard:
         return Lost(number, reason, blameless)
     return NotReady(number, reason, blameless, may_answer=False)
+
+
+def _tried(answer: bytes | None) -> Try | None:
+    """Return what an actor said of a shard; a failed try where it cannot be read here."""
+    try:
+        tried: Try | None = None if answer is None else pickle.loads(answer)
+    except Exception as error:  # whatever the classes of a result raise
+        return Try(None, f"the answer cannot be read: {error!r}", None, "unknown", 0.0)
+    return tried
 
 
 def _is_blameless(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ecgtwin.errors import StoreError
+from ecgtwin.errors import DamageError, StoreError
 from ecgtwin.generation.plan import counted
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.objects import join, list_tree, read_object
@@ -90,6 +90,12 @@ def read_status(url: str) -> CohortStatus:
     layout = read_layout(url)
     shards = layout.shards()
     committed = set(committed_shards(url))
+    beyond = [index for index in committed if index >= len(shards)]
+    if beyond:
+        raise DamageError(
+            f"{url}: the signals have {len(shards)} shards, but shard {max(beyond)} is committed; "
+            "`ecgtwin cohort verify` says what is wrong"
+        )
     runs = _runs(url)
     failures: dict[int, str] = {}
     for run in runs:

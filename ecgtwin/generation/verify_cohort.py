@@ -17,7 +17,7 @@ from ecgtwin.generation.merge_cohort import manifests_digest
 from ecgtwin.generation.planned_rows import Cells, merged_cells
 from ecgtwin.generation.problems import Problem, of_shards
 from ecgtwin.generation.stored_plan import StoredCohort
-from ecgtwin.store.cohort_index import INDEX, index_faults, read_index
+from ecgtwin.store.cohort_index import INDEX, INDEX_FOLDER, index_faults, read_index
 from ecgtwin.store.layout import SIGNALS, SignalLayout, ledger_name, manifest_name, object_name
 from ecgtwin.store.metadata import metadata_names
 from ecgtwin.store.objects import join, list_tree
@@ -79,9 +79,12 @@ class Verification:
             if counts
             else ""
         )
+        of_shards, of_rows = (
+            (f" of {self.num_shards:,}", f" of {self.num_rows:,}") if self.num_rows else ("", "")
+        )
         return (
-            f"{self.num_committed:,} of {self.num_shards:,} shards and {self.num_rows_committed:,} "
-            f"of {self.num_rows:,} ECGs committed, {self.num_accepted:,} accepted{of_cells}"
+            f"{self.num_committed:,}{of_shards} shards and {self.num_rows_committed:,}{of_rows} "
+            f"ECGs committed, {self.num_accepted:,} accepted{of_cells}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -200,16 +203,32 @@ def _index(stored: StoredCohort, checks: Iterable[ShardCheck]) -> list[Problem]:
     except DamageError as error:
         return [Problem("index", None, INDEX, str(error))]
     if found is None:
-        return []
+        return _unfinished_index(stored.url)
     problems = [
         Problem("index", None, name, f"{join(stored.url, name)} {fault}")
         for name, fault in index_faults(stored.url, found)
     ]
+    for name, num_bytes in _tree(join(stored.url, INDEX_FOLDER)):
+        whole = f"{INDEX_FOLDER}/{name}"
+        if whole != INDEX and whole not in found["digests"]:
+            text = f"{join(stored.url, whole)} ({num_bytes:,} bytes) is not of the index"
+            problems.append(Problem("stray", None, whole, text))
     manifests = manifests_digest(check.manifest_digest for check in checks)
     if found.get("manifests_blake2b") != manifests:
         text = f"{join(stored.url, INDEX)} is of other manifests than those that are there"
         problems.append(Problem("index", None, INDEX, text))
     return problems
+
+
+def _unfinished_index(url: str) -> list[Problem]:
+    """Return a problem where tables of an index are there; its description is put last."""
+    if not _tree(join(url, INDEX_FOLDER)):
+        return []
+    text = (
+        f"{join(url, INDEX)} is missing, but other objects of an index are there: it was lost, or "
+        "`ecgtwin cohort merge` was cut off, which goes on where it is called again"
+    )
+    return [Problem("index", None, INDEX, text)]
 
 
 def strays(url: str, layout: SignalLayout, with_ledger: set[int]) -> list[Problem]:

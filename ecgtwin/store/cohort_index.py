@@ -9,6 +9,7 @@ The same manifests give the same bytes.
 
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,10 @@ from ecgtwin.store.manifest import Manifest, digest_bytes, manifest_arrays
 from ecgtwin.store.objects import join, read_if_there, read_object
 from ecgtwin.store.tables import encode_table
 
+INDEX_FOLDER = "index"
 INDEX = "index/index.json"
 CELLS = "index/cells.parquet"
+_TABLE = re.compile(r"index/(rows-\d{5,}|cells)\.parquet")
 ROWS_PER_PART = 1_000_000
 _ROWS_PER_GROUP = 16_384  # at least, but for the last of a part
 
@@ -75,6 +78,9 @@ def read_index(url: str) -> dict[str, Any] | None:
     try:
         found = json.loads(data)
         objects = [(str(one["name"]), str(one["blake2b"])) for one in found["objects"]]
+        others = [other for other, _ in objects if not _TABLE.fullmatch(other)]
+        if others:
+            raise ValueError(f"{others[0]!r} is no table of an index")
     except (ValueError, TypeError, KeyError) as error:
         raise DamageError(f"{name} is damaged: it is no index ({error!r})") from error
     return {**found, "digests": dict(objects)}

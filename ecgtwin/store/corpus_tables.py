@@ -20,7 +20,7 @@ from ecgtwin.errors import DamageError
 from ecgtwin.store.blocks import block_name, encode_block, put_block, read_arrow_blocks
 from ecgtwin.store.commit import put_new
 from ecgtwin.store.layout import CONDITION_COLUMNS, CORPUS_COLUMNS
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.objects import join, read_if_there
 
 COMPLETE = "tables/complete.json"
 
@@ -77,11 +77,12 @@ class TableWriter:
 def read_complete(url: str) -> dict[str, Any] | None:
     """Return what ``complete.json`` says, None where the corpus is not finished."""
     target = join(url, COMPLETE)
-    try:
-        found = json.loads(read_object(target))
-        _ = found["digest"], found["blocks"]["records"], found["counts"]
-    except FileNotFoundError:
+    data = read_if_there(target)
+    if data is None:
         return None
+    try:
+        found = json.loads(data)
+        _ = found["digest"], found["blocks"]["records"], found["counts"]
     except (ValueError, KeyError, TypeError) as error:
         raise DamageError(
             f"{target} is damaged: it does not say what the tables are ({error!r}); delete it and "

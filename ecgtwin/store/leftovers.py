@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ecgtwin.errors import StoreError
-from ecgtwin.store.objects import is_s3, join, local_errors, local_path
+from ecgtwin.store.objects import is_s3, join, local_errors, local_path, object_exists
 
+_SIGNS = ("cohort.json", "private/references.parquet", "corpus.json", "twin.json")
 _NAME = re.compile(r"\..+[.~]\d+-[0-9a-f]{8}")  # as ``objects.write_temporary`` gives it
 
 
@@ -24,6 +25,20 @@ class Leftover:
     path: str
     num_bytes: int
     age_s: float
+
+
+def check_is_of_ecgtwin(url: str) -> None:
+    """Raise StoreError where nothing at ``url`` says that this package wrote there.
+
+    Somebody else's hidden files may bear such names too.
+    """
+    if not is_s3(url) and not os.path.isdir(local_path(url)):
+        raise StoreError(f"{url} is not there; check the URL")
+    if not any(object_exists(join(url, name)) for name in _SIGNS):
+        raise StoreError(
+            f"{url} holds no cohort, corpus or checkpoint (none of {', '.join(_SIGNS)} is there); "
+            "nothing was removed: check the URL"
+        )
 
 
 def find_leftovers(url: str, *, older_than_s: float) -> list[Leftover]:

@@ -87,7 +87,7 @@ def decode_table(data: bytes, url: str) -> tuple[dict[str, list[Any]], dict[str,
         }
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamageError(
-            f"{url} is damaged: not a readable Parquet table ({str(error).splitlines()[0]}); "
-            "restore it from a copy, or make it again in another place"
+            f"{url} is damaged: not a readable Parquet table ({str(error).splitlines()[0]}); in a "
+            "cohort `ecgtwin cohort repair` may mend it, elsewhere restore it from a copy"
         ) from error
     return columns, metadata

@@ -15,7 +15,7 @@ from ecgtwin.store.layout import (
     object_name,
 )
 from ecgtwin.store.manifest import Manifest, committed_shards, digest_bytes, read_whole_manifest
-from ecgtwin.store.objects import join, read_object
+from ecgtwin.store.objects import join, read_if_there, read_object
 from ecgtwin.store.zarr_shards import read_layout
 
 # Where the digest stands that every manifest must repeat.
@@ -84,10 +84,11 @@ def _check_corpus(url: str) -> list[str]:
 
 
 def _description(target: str) -> dict[str, Any]:
-    try:
-        found = json.loads(read_object(target))
-    except FileNotFoundError:
+    data = read_if_there(target)
+    if data is None:
         return {}
+    try:
+        found = json.loads(data)
     except ValueError:
         return {}  # said where the digest is looked for
     return found if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ from benchmarks.null_model import (
     idle_share,
     looped,
     make_manifests,
+    median_of,
     resumed,
 )
 from ecgtwin.executors.protocol import Outcome
@@ -52,6 +53,11 @@ def test_what_is_read_of_many_is_spread_evenly() -> None:
     steps = {after - before for before, after in pairwise(read)}
     assert len(steps) <= 2
     assert sample_of(indices[:READ_ALL]) == indices[:READ_ALL]
+
+
+def test_each_figure_is_the_median_of_the_rounds() -> None:
+    rounds = [{"a": 1.0, "b": 5.0}, {"a": 9.0, "b": 1.0}, {"a": 2.0, "b": 4.0}]
+    assert median_of(rounds) == {"a": 2.0, "b": 4.0}
 
 
 def test_idleness_is_not_judged_on_a_busy_machine() -> None:

@@ -13,7 +13,15 @@ import ray
 from ecgtwin.executors.protocol import Executor
 from ecgtwin.executors.ray_executor import RayExecutor
 from tests.executors.contract import SHARDS, ExecutorContract, tries_of
-from tests.executors.works import CountRows, FailOn, KillBeside, Lingering, Slow, Unsendable
+from tests.executors.works import (
+    CountRows,
+    FailOn,
+    KillBeside,
+    Lingering,
+    Slow,
+    Unreadable,
+    Unsendable,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -48,6 +56,12 @@ class TestRayExecutor(ExecutorContract):
         ends = self.by_index(list(self.executor(1).run(Unsendable(), SHARDS)))
         assert ends[1].error is not None
         assert "pickle" in ends[1].error
+        assert ends[2].result == 2
+
+    def test_an_answer_that_cannot_be_read_is_an_error_of_its_shard(self) -> None:
+        ends = self.by_index(list(self.executor(1).run(Unreadable(), SHARDS)))
+        assert ends[1].error is not None
+        assert "the answer cannot be read: ValueError" in ends[1].error
         assert ends[2].result == 2
 
     def test_leaving_early_frees_the_workers(self, tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ class Unsendable:
         return (lambda: None, sys._getframe()) if shard.index == 1 else shard.index
 
 
+class Unreadable:
+    """Returns what can be pickled, but not read again, for shard 1."""
+
+    def __call__(self, shard: Shard) -> object:
+        return _RaisesWhenRead() if shard.index == 1 else shard.index
+
+
+class _RaisesWhenRead:
+    def __reduce__(self) -> tuple[object, ...]:
+        return int, ("no number",)
+
+
 class NumThreads:
     """Returns how many threads torch uses."""
 

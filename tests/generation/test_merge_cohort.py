@@ -124,7 +124,7 @@ def test_a_merge_that_was_cut_off_is_finished(url: str) -> None:
     before = objects_under(url)
     for name in ("index/index.json", "index/cells.parquet", PART.format(1)):
         Path(url, name).unlink()
-    assert verified(url).problems == ()  # there is no index yet
+    assert problems_of(verified(url)) == [("index", None, "index/index.json")]
     assert merge_cohort(url, rows_per_part=20).is_new
     assert objects_under(url) == before
 
@@ -153,6 +153,35 @@ def test_a_damaged_index_is_found_and_merged_again(url: str) -> None:
         assert problems_of(verified(url)) == [("index", None, name)]
         assert repaired(url).mended == [name]
         assert objects_under(url) == before
+
+
+def test_a_lost_description_of_the_index_is_found_and_mended(url: str) -> None:
+    merge_cohort(url)
+    before = objects_under(url)
+    Path(url, "index/index.json").unlink()
+    assert problems_of(verified(url)) == [("index", None, "index/index.json")]
+    assert repaired(url).mended == ["index/index.json"]
+    assert objects_under(url) == before
+
+
+def test_an_index_that_names_other_objects_is_damaged(url: str) -> None:
+    merge_cohort(url)
+    name = Path(url, "index/index.json")
+    whole = name.read_text()
+    name.write_text(whole.replace("index/cells.parquet", "../cells.parquet"))
+    (problem,) = verified(url).problems
+    assert (problem.kind, "../cells.parquet" in problem.text) == ("index", True)
+    repaired(url)
+    assert name.read_text() == whole
+
+
+def test_a_table_that_the_index_does_not_name_belongs_to_nothing(url: str) -> None:
+    merge_cohort(url)
+    Path(url, PART.format(1)).write_bytes(Path(url, PART.format(0)).read_bytes())
+    assert problems_of(verified(url)) == [("stray", None, PART.format(1))]
+    assert len(repaired(url).left) == 1
+    repaired(url, remove_strays=True)
+    assert verified(url, complete=True).problems == ()
 
 
 def test_by_command(url: str, capsys: pytest.CaptureFixture[str]) -> None:

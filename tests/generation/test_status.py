@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgtwin.errors import StoreError
+from ecgtwin.errors import DamageError, StoreError
 from ecgtwin.executors.local import LocalExecutor
 from ecgtwin.executors.protocol import Outcome, Work
 from ecgtwin.generation.prepare import resolve_cohort, write_plan
@@ -84,6 +84,17 @@ def test_records_that_do_not_parse_are_passed_over(inputs: Path, tmp_path: Path)
     assert status.run is not None
     assert status.run.name == record.parent.name
     assert status.is_complete
+
+
+def test_more_committed_than_the_signals_have_is_damage(inputs: Path, tmp_path: Path) -> None:
+    spec = make_spec(inputs, tmp_path / "cohort")
+    generate_cohort(spec, executor=LocalExecutor())
+    name = tmp_path / "cohort" / "signals.zarr" / "samples_mv" / "zarr.json"
+    samples = json.loads(name.read_text())
+    samples["shape"][0] = 8
+    name.write_text(json.dumps(samples))
+    with pytest.raises(DamageError, match="have 2 shards, but shard 2 is committed"):
+        read_status(spec.output.url)
 
 
 def test_a_planned_cohort_without_runs_and_no_cohort_at_all(inputs: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def cohort(tmp_path: Path) -> Path:
     """One object committed; a writer of another died inside its commit an hour and more ago."""
     folder = tmp_path / "cohort"
     put_new(str(folder / "signals.zarr" / "a"), b"whole")
+    put_new(str(folder / "cohort.json"), b"{}")
     target = folder / "signals.zarr" / "samples_mv" / "b"
     environment = os.environ | {"TARGET": str(target), HOOK_VARIABLE: f"{__name__}:die"}
     done = subprocess.run(
@@ -57,7 +58,7 @@ def test_it_is_found_and_removed_and_what_is_committed_or_hidden_otherwise_stays
     remove_leftovers([found])  # twice is fine
     assert find_leftovers(str(cohort), older_than_s=3600) == []
     assert {path.name for path in cohort.rglob("*") if path.is_file()} == {
-        ".notes", ".cache-20261128-0123abcd", ".c.123-0123abcd", "a",
+        ".notes", ".cache-20261128-0123abcd", ".c.123-0123abcd", "a", "cohort.json",
     }  # fmt: skip
 
 
@@ -70,6 +71,19 @@ def test_by_command(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path(listed.out.strip()).exists()
     assert main(["cohort", "clean", str(cohort)]) == 0
     assert "temporary files removed: 0, 0 bytes" in capsys.readouterr().err
+
+
+def test_a_folder_of_somebody_else_is_refused(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cohort / "cohort.json").unlink()
+    assert main(["cohort", "clean", str(cohort)]) == 2
+    assert "holds no cohort, corpus or checkpoint" in capsys.readouterr().err
+    assert len(find_leftovers(str(cohort), older_than_s=3600)) == 1
+    assert main(["cohort", "clean", str(cohort.parent / "nowhere")]) == 2
+    assert "is not there; check the URL" in capsys.readouterr().err
+    assert main(["cohort", "clean", "s3://"]) == 2
+    assert "s3://" in capsys.readouterr().err
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:
