@@ -16,6 +16,7 @@ id, and in its digest (from which short ids could be guessed), pseudonyms stand 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ _INPUTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResolvedCohort:
     """A plan with all that making it needs. ``base_vectors`` is (patient, width).
 
@@ -85,7 +86,7 @@ class ResolvedCohort:
     references: Sequence[Reference]
     inputs: Mapping[str, str]
 
-    @property
+    @cached_property
     def base_vectors(self) -> NDArray[np.float32]:
         """Base vectors in the order of the plan's patients."""
         return np.stack([reference.base_vector for reference in self.references])

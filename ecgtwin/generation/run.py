@@ -61,8 +61,11 @@ class GenerationSummary:
     def line(self) -> str:
         """Return one line for a person."""
         light = self.speed.light()
+        some = self.num_accepted < self.num_rows
+        accepted = f", {self.num_accepted:,} of them accepted," if some else ""
         return (
-            f"{self.num_rows:,} ECGs in {self.speed.seconds:.1f} s{light and f' ({light})'}; "
+            f"{self.num_rows:,} ECGs{accepted} in {self.speed.seconds:.1f} s"
+            f"{light and f' ({light})'}; "
             f"{self.num_done_before + self.num_done} of {self.num_shards} shards committed"
         )
 

@@ -47,6 +47,10 @@ def made(inputs: Path, url: Path, **gates: Any) -> ResolvedCohort:
     summary = generate_cohort(spec, executor=LocalExecutor())
     assert summary.is_complete
     assert verify(str(url)) == []
+    columns = [one.columns["accepted"] for one in manifests(str(url))]
+    accepted = sum(map(sum, columns))
+    some = accepted < sum(map(len, columns))
+    assert (f"ECGs, {accepted} of them accepted, in " if some else "ECGs in ") in summary.line()
     return resolve_cohort(spec)
 
 
