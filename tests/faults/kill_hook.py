@@ -7,6 +7,7 @@ holds a marker file per order that was carried out; ECGTWIN_PAUSE is in seconds.
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -23,7 +24,15 @@ def on_stage(name: str, shard_index: int) -> None:
     order = f"{name}:{shard_index}"
     for variable, number in _SIGNALS.items():
         if order in os.environ.get(variable, "").split(",") and _is_first(order):
-            os.kill(os.getpid(), number)
+            halt_here(number)
+
+
+def halt_here(number: signal.Signals) -> None:
+    """Get SIGKILL or SIGSTOP in this very line.
+
+    A signal to the process may stop another thread first, and this one a few lines later.
+    """
+    signal.pthread_kill(threading.get_ident(), number)
 
 
 def _is_first(order: str) -> bool:

@@ -1,6 +1,5 @@
 """Writers unlike others: what a forked process does to itself before it is the command."""
 
-import os
 import signal
 from collections.abc import Generator, Iterable
 from functools import partial
@@ -14,6 +13,7 @@ from ecgtwin.generation import worker
 from ecgtwin.spec.shard import Shard
 from ecgtwin.store import commit, writer
 from ecgtwin.twin.twin import EcgTwin
+from tests.faults.kill_hook import halt_here
 from tests.faults.runs import Preparation
 
 
@@ -59,7 +59,7 @@ def halted_in_the_put_of(name: str, how: signal.Signals) -> None:
         temporary = write(path, data)
         if str(path).endswith(name):
             commit.write_temporary = write
-            os.kill(os.getpid(), how)
+            halt_here(how)
         return temporary
 
     commit.write_temporary = write_temporary
@@ -71,7 +71,7 @@ def stopped_before_it_replaces() -> None:
 
     def replace_object(url: str, data: bytes) -> None:
         writer.replace_object = replace
-        os.kill(os.getpid(), signal.SIGSTOP)
+        halt_here(signal.SIGSTOP)
         replace(url, data)
 
     writer.replace_object = replace_object
