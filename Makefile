@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCE ?= simulated
 DEMO ?= demo
-PYTEST := $(BIN)/python -m pytest -q
+PYTEST := $(BIN)/python -m pytest -q --durations=15
 SPREAD := -n logical --maxprocesses 4 --dist loadfile
-NOT_BESIDE := ray or s3 or deepspeed or faults or alone
+BESIDE := s3 or faults
+ALONE := ray or deepspeed or alone
+ELSEWHERE := gpu or rgw or slow
 WEIGHTS := build/weights
 
 .PHONY: install demo test test-fast test-s3 test-faults lint bench weights clean
@@ -31,10 +33,11 @@ lint: $(STAMP)
 test-fast: $(STAMP)
 	$(PYTEST) $(SPREAD) tests
 
-# All but Ceph: fast + Ray + DeepSpeed + moto + some rounds of each fault. Those that start processes
-# have the machine for themselves.
+# All but Ceph: fast + moto + some rounds of each fault; then Ray and DeepSpeed, which use all cores
+# by themselves.
 test: test-fast
-	$(PYTEST) -m "($(NOT_BESIDE)) and not (gpu or rgw or slow)" tests
+	$(PYTEST) $(SPREAD) -m "($(BESIDE)) and not ($(ALONE) or $(ELSEWHERE))" tests
+	$(PYTEST) -m "($(ALONE)) and not ($(ELSEWHERE))" tests
 
 # The same S3 tests against Ceph RGW from Debian packages (root, once: apt-get).
 test-s3: $(STAMP)
