@@ -2,8 +2,9 @@
 
 python -m benchmarks.faults [--rounds 20] [tests/faults/test_kill_training.py ...]
 
-Each named file is run by pytest with that many rounds; the result says how many tests passed, and
-how long it took. One that fails makes the command fail, and is in the result all the same.
+Each named file is run by pytest with that many rounds; the result, written after each, says how
+many tests passed, and how long it took. One that fails makes the command fail, and is in the result
+all the same.
 """
 
 import argparse
@@ -29,9 +30,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS)
     parser.add_argument("--name", default="faults", help="of the result")
     arguments = parser.parse_args()
-    found = {name: run(name, arguments.rounds) for name in arguments.files}
-    path = write_result(arguments.name, {"rounds": arguments.rounds, "files": found})
-    print(path)
+    found: dict[str, dict[str, object]] = {}
+    for name in arguments.files:
+        try:
+            found[name] = run(name, arguments.rounds)
+        except KeyboardInterrupt:
+            print(f"interrupted in {name}; the result has what was done before", file=sys.stderr)
+            return 130
+        result = {"rounds": arguments.rounds, "asked_for": arguments.files, "files": found}
+        print(write_result(arguments.name, result))
     return 0 if all(one["failed"] == 0 and one["passed"] for one in found.values()) else 1
 
 
