@@ -11,6 +11,7 @@ EcgTwinError
 ├── StoreError              an object store refused or cannot be reached
 │   ├── CommitConflictError other bytes stand where an object was to be committed
 │   └── DamageError         an object is there, but is not what its record says
+├── ClusterError            a cluster starts no workers
 └── CohortMismatchError     a cohort URL holds another plan, checkpoint or numerics
 """
 
@@ -66,6 +67,10 @@ class CommitConflictError(StoreError):
 
 class DamageError(StoreError):
     """An object exists but is not what its record says."""
+
+
+class ClusterError(EcgTwinError):
+    """A cluster starts no workers."""
 
 
 class CohortMismatchError(EcgTwinError):

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from ecgtwin.errors import ClusterError
 from ecgtwin.executors.protocol import Outcome, Try
 from ecgtwin.executors.roster import Job, Line, Roster, Worker
 from ecgtwin.executors.transport import (
@@ -23,6 +24,8 @@ from ecgtwin.executors.transport import (
     Ready,
     Silent,
     Transport,
+    both_ends,
+    first_line,
 )
 from ecgtwin.executors.watch import Unwatched, Watch
 from ecgtwin.spec.shard import Shard
@@ -260,6 +263,7 @@ class Pool:
                 self._take_back(worker, ticket), "its worker could not be reached"
             )
         self._roster.place(worker)
+        self._settle_worker(worker)
 
     def _miss(self, worker: Worker, event: NotReady) -> None:
         if worker.has_started:
@@ -274,13 +278,13 @@ class Pool:
             return
         self._failed_starts += not event.blameless
         if self._failed_starts >= self._settings.max_tries * max(1, self._wanted):
-            raise RuntimeError(f"Ray could not start a worker: {event.reason}")
-        _log.warning("a worker did not start and is replaced: %s", _first_line(event.reason))
+            raise ClusterError(f"Ray could not start a worker: {both_ends(event.reason)}")
+        _log.warning("a worker did not start and is replaced: %s", first_line(event.reason))
         self._retire(worker)
 
     def _note_death(self, worker: Worker, reason: str, *, blameless: bool) -> None:
         if worker.death is None:
-            _log.warning("a worker died and is replaced: %s", _first_line(reason))
+            _log.warning("a worker died and is replaced: %s", first_line(reason))
             worker.death = reason
             worker.is_ready = False
             self._num_dead += 1
@@ -341,7 +345,3 @@ class Pool:
         outcome = tried.outcome(job.shard, job.tries)
         self._watch.ended(outcome)
         yield outcome
-
-
-def _first_line(reason: str) -> str:
-    return reason.strip().partition("\n")[0]

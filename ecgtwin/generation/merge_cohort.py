@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.errors import CommitConflictError, DamageError, StoreError
 from ecgtwin.generation.plan import CohortPlan
 from ecgtwin.generation.planned_rows import Cells, cells_of, merged_cells
 from ecgtwin.generation.stored_plan import check_is_cohort, load_plan
@@ -66,7 +66,13 @@ def merge_cohort(
     plan = complete_plan(url)
     merging = Merging(url, plan, advance)
     for one in merging.objects(rows_per_part=rows_per_part):
-        num_new += put_new(join(url, one.name), one.data)
+        try:
+            num_new += put_new(join(url, one.name), one.data)
+        except CommitConflictError as error:
+            raise CommitConflictError(
+                f"{join(url, one.name)} is of another index, or damaged; `ecgtwin cohort repair` "
+                "merges again"
+            ) from error
     return MergeSummary(
         url=url,
         num_parts=merging.num_parts,

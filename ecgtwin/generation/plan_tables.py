@@ -25,6 +25,9 @@ def read_reference_table(url: str) -> tuple[list[Reference], dict[str, str]] | N
         columns, metadata = read_table(name)
     except FileNotFoundError:
         return None
+    except DamageError as error:
+        found = str(error).partition("; ")[0]
+        raise DamageError(f"{found}; restore it from a copy, nothing can make it again") from error
     try:
         rows = zip(*columns.values(), strict=True)
         return [_stored_reference(dict(zip(columns, row, strict=True))) for row in rows], metadata

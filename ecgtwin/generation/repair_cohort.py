@@ -69,11 +69,20 @@ def repair_cohort(
     CohortMismatchError where this machine has other numerics, unless ``mixed_numerics``.
     """
     repair = Repair()
-    repair.mended += mend_plan(source.cohort, found.problems)
-    if found.plan_digest is None:
+    is_of_plan = found.plan_digest == source.cohort.plan.digest
+    repair.mended += mend_plan(source.cohort, found.problems, whole=not is_of_plan)
+    if not is_of_plan:
         stored = read_stored(source.cohort.url)
         found = verify_cohort(stored, executor=executor, complete=found.counts_missing)
         repair.mended += mend_plan(source.cohort, found.problems)
+    for problem in found.problems:
+        if problem.kind == "stray" and remove_strays:
+            delete_object(join(found.url, problem.name))
+            repair.mended.append(f"{problem.name} (removed)")
+        elif problem.kind == "stray":
+            repair.left.append(f"{problem.line()}; --remove-strays removes it")
+        elif problem.kind == "unchecked":
+            repair.left.append(problem.line())
     wrong = {
         index
         for index, problems in of_shards(found.problems).items()
@@ -84,14 +93,6 @@ def repair_cohort(
         _mend_shards(shards, source, executor, mixed_numerics, repair, on_outcome)
     elif wrong:
         repair.left.append(f"{len(wrong)} shards, as long as the numerics are not known")
-    for problem in found.problems:
-        if problem.kind == "stray" and remove_strays:
-            delete_object(join(found.url, problem.name))
-            repair.mended.append(f"{problem.name} (removed)")
-        elif problem.kind == "stray":
-            repair.left.append(f"{problem.line()}; --remove-strays removes it")
-        elif problem.kind == "unchecked":
-            repair.left.append(problem.line())
     if any(problem.kind == "index" for problem in found.problems):
         _mend_index(found.url, repair)
     return repair

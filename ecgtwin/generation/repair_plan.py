@@ -3,6 +3,7 @@
 All of it follows from the base vectors under ``private/``, a checkpoint and the specification.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,8 +106,13 @@ def source_of(url: str, *, checkpoint: str | None, spec: CohortSpec | None) -> S
     return Source(twin, cohort, checkpoint)
 
 
-def mend_plan(cohort: ResolvedCohort, problems: Iterable[Problem]) -> list[str]:
-    """Put what is wrong of description, plan tables and metadata; return the names of those."""
+def mend_plan(
+    cohort: ResolvedCohort, problems: Iterable[Problem], *, whole: bool = False
+) -> list[str]:
+    """Put what is wrong of description, plan tables and metadata; return the names of those.
+
+    ``whole``: all that is not as it should be, whether a problem names it or not.
+    """
     contents = dict(_plan_objects(cohort))
     of_plan = [problem for problem in problems if problem.kind in _OF_PLAN]
     wrong = {problem.name for problem in of_plan}
@@ -115,7 +121,7 @@ def mend_plan(cohort: ResolvedCohort, problems: Iterable[Problem]) -> list[str]:
     return [
         name
         for name, data in contents.items()
-        if name in wrong and mend_object(cohort.url, name, data)
+        if (whole or name in wrong) and mend_object(cohort.url, name, data)
     ]
 
 
@@ -174,14 +180,17 @@ def _readable_description(cohort: ResolvedCohort) -> Mapping[str, Any] | None:
 
 
 def _check_witnesses(cohort: ResolvedCohort) -> None:
-    """Raise CohortMismatchError where all that can be read at the URL is of another plan."""
+    """Raise CohortMismatchError where more of what can be read at the URL is of another plan."""
     found = dict(_witnesses(cohort))
     digest = cohort.plan.digest
-    if found and digest not in found.values():
-        name, other = next(iter(found.items()))
+    said = Counter(found.values())
+    others = [(num, other) for other, num in said.items() if other != digest]
+    num, other = max(others, default=(0, ""))
+    if num > said[digest]:
+        names = ", ".join(name for name, plan in found.items() if plan == other)
         raise CohortMismatchError(
             f"{join(cohort.url, REFERENCES)} and the specification give plan {digest}, but "
-            f"{name} is of plan {other}; restore the first from a copy"
+            f"{names} say plan {other}; restore the first from a copy"
         )
 
 

@@ -146,7 +146,7 @@ def read_stored(url: str) -> StoredCohort:
         Problem("metadata", None, f"{SIGNALS}/{name}", f"{join(url, SIGNALS, name)} {why}")
         for name, why in metadata_faults(url, layout)
     ]
-    return StoredCohort(url, plan, layout, (*problems, *_numerics(url)))
+    return StoredCohort(url, plan, layout, (*problems, *_numerics(url, spec)))
 
 
 def _plan(spec: CohortSpec, patients: PatientTable, description: Mapping[str, Any]) -> CohortPlan:
@@ -188,8 +188,11 @@ def _condition_problems(url: str, spec: CohortSpec, wanted: Mapping[str, str]) -
     return [_table_problem(CONDITIONS, text)]
 
 
-def _numerics(url: str) -> list[Problem]:
-    """Return what is wrong with the fingerprint, which stands before any shard is committed."""
+def _numerics(url: str, spec: CohortSpec | None = None) -> list[Problem]:
+    """Return what is wrong with the fingerprint, which stands before any shard is committed.
+
+    Of its content only the rows of a batch follow from the specification.
+    """
     name = join(url, NUMERICS)
     data = read_if_there(name)
     if data is None:
@@ -201,9 +204,12 @@ def _numerics(url: str) -> list[Problem]:
         found = json.loads(data)
     except ValueError as error:
         return [Problem("numerics", None, NUMERICS, f"{name} is damaged: {error}")]
-    if isinstance(found, dict) and {"device", "batch_rows", "torch"} <= set(found):
-        return []
-    return [Problem("numerics", None, NUMERICS, f"{name} is damaged: it is no fingerprint")]
+    if not isinstance(found, dict) or not {"device", "batch_rows", "torch"} <= set(found):
+        return [Problem("numerics", None, NUMERICS, f"{name} is damaged: it is no fingerprint")]
+    if spec is not None and found["batch_rows"] != spec.batch_rows:
+        text = f"{name} is damaged: batch_rows {found['batch_rows']!r}, not {spec.batch_rows}"
+        return [Problem("numerics", None, NUMERICS, text)]
+    return []
 
 
 def _layout_of_signals(url: str) -> SignalLayout | None:

@@ -17,7 +17,7 @@ from ecgtwin.generation.merge_cohort import manifests_digest
 from ecgtwin.generation.planned_rows import Cells, merged_cells
 from ecgtwin.generation.problems import Problem, of_shards
 from ecgtwin.generation.stored_plan import StoredCohort
-from ecgtwin.store.cohort_index import INDEX, INDEX_FOLDER, index_faults, read_index
+from ecgtwin.store.cohort_index import INDEX, INDEX_FOLDER, index_faults, is_table, read_index
 from ecgtwin.store.layout import SIGNALS, SignalLayout, ledger_name, manifest_name, object_name
 from ecgtwin.store.metadata import metadata_names
 from ecgtwin.store.objects import join, list_tree
@@ -132,9 +132,10 @@ def verify_cohort(
     if complete:
         problems += _missing(stored.url, checks)
     if stored.layout is not None:
-        ledgers = {check.index for check in checks if check.may_have_ledger}
+        ledgers = {check.index for check in checks if check.may_have_ledger or check.problems}
+        ledgers |= {problem.shard for problem in found.unchecked if problem.shard is not None}
         problems += strays(stored.url, stored.layout, ledgers)
-    problems += _index(stored, checks)
+    problems += _index(stored.url, None if found.unchecked else checks)
     return Verification(
         url=stored.url,
         plan_digest=stored.plan_digest,
@@ -168,6 +169,7 @@ class _Found:
             text = f"shard {outcome.shard.index} could not be checked: {''.join(last)}"
             name = manifest_name(outcome.shard.index)
             self.unchecked.append(Problem("unchecked", outcome.shard.index, name, text))
+            self._all_cells = False
             return
         check = outcome.result
         if check.cells is None:
@@ -196,39 +198,42 @@ def _missing(url: str, checks: Iterable[ShardCheck]) -> list[Problem]:
     ]
 
 
-def _index(stored: StoredCohort, checks: Iterable[ShardCheck]) -> list[Problem]:
-    """Return what is wrong with the index, if there is one."""
+def _index(url: str, checks: Iterable[ShardCheck] | None) -> list[Problem]:
+    """Return what is wrong with the index, if there is one; ``checks`` None: some are not known."""
+    names = [name for name, _ in _tree(join(url, INDEX_FOLDER))]
+    there = {f"{INDEX_FOLDER}/{name}" for name in names}
     try:
-        found = read_index(stored.url)
+        found = read_index(url)
     except DamageError as error:
         return [Problem("index", None, INDEX, str(error))]
     if found is None:
-        return _unfinished_index(stored.url)
+        tables = {name for name in there if is_table(name)}
+        return _of_no_index(url, there - tables) + ([_unfinished(url)] if tables else [])
     problems = [
-        Problem("index", None, name, f"{join(stored.url, name)} {fault}")
-        for name, fault in index_faults(stored.url, found)
+        Problem("index", None, name, f"{join(url, name)} {fault}")
+        for name, fault in index_faults(url, found)
     ]
-    for name, num_bytes in _tree(join(stored.url, INDEX_FOLDER)):
-        whole = f"{INDEX_FOLDER}/{name}"
-        if whole != INDEX and whole not in found["digests"]:
-            text = f"{join(stored.url, whole)} ({num_bytes:,} bytes) is not of the index"
-            problems.append(Problem("stray", None, whole, text))
-    manifests = manifests_digest(check.manifest_digest for check in checks)
-    if found.get("manifests_blake2b") != manifests:
-        text = f"{join(stored.url, INDEX)} is of other manifests than those that are there"
-        problems.append(Problem("index", None, INDEX, text))
-    return problems
+    if checks is not None:
+        manifests = manifests_digest(check.manifest_digest for check in checks)
+        if found.get("manifests_blake2b") != manifests:
+            text = f"{join(url, INDEX)} is of other manifests than those that are there"
+            problems.append(Problem("index", None, INDEX, text))
+    return problems + _of_no_index(url, there - {INDEX, *found["digests"]})
 
 
-def _unfinished_index(url: str) -> list[Problem]:
-    """Return a problem where tables of an index are there; its description is put last."""
-    if not _tree(join(url, INDEX_FOLDER)):
-        return []
+def _unfinished(url: str) -> Problem:
     text = (
-        f"{join(url, INDEX)} is missing, but other objects of an index are there: it was lost, or "
-        "`ecgtwin cohort merge` was cut off, which goes on where it is called again"
+        f"{join(url, INDEX)} is missing, but tables of an index are there: it was lost, or "
+        "`ecgtwin cohort merge` or `rm` was cut off; the same command goes on from there"
     )
-    return [Problem("index", None, INDEX, text)]
+    return Problem("index", None, INDEX, text)
+
+
+def _of_no_index(url: str, names: Iterable[str]) -> list[Problem]:
+    return [
+        Problem("stray", None, name, f"{join(url, name)} is not of the index")
+        for name in sorted(names)
+    ]
 
 
 def strays(url: str, layout: SignalLayout, with_ledger: set[int]) -> list[Problem]:

@@ -30,6 +30,7 @@ INDEX = "index/index.json"
 CELLS = "index/cells.parquet"
 _TABLE = re.compile(r"index/(rows-\d{5,}|cells)\.parquet")
 ROWS_PER_PART = 1_000_000
+_DIGEST = "content_blake2b"
 _ROWS_PER_GROUP = 16_384  # at least, but for the last of a part
 
 
@@ -69,6 +70,11 @@ def counts_table(name: str, columns: Mapping[str, NDArray[Any]]) -> IndexObject:
     return IndexObject(name, encode_table(table, {}), table.num_rows)
 
 
+def is_table(name: str) -> bool:
+    """Say whether ``name``, of an object inside a cohort, is that of a table of an index."""
+    return _TABLE.fullmatch(name) is not None
+
+
 def read_index(url: str) -> dict[str, Any] | None:
     """Return what ``index.json`` says, None where there is none; DamageError: it is no index."""
     name = join(url, INDEX)
@@ -77,8 +83,10 @@ def read_index(url: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(data)
+        if found.pop(_DIGEST) != digest_bytes(_encoded(found)):
+            raise ValueError("its content is not what was written")
         objects = [(str(one["name"]), str(one["blake2b"])) for one in found["objects"]]
-        others = [other for other, _ in objects if not _TABLE.fullmatch(other)]
+        others = [other for other, _ in objects if not is_table(other)]
         if others:
             raise ValueError(f"{others[0]!r} is no table of an index")
     except (ValueError, TypeError, KeyError) as error:
@@ -99,7 +107,11 @@ def index_faults(url: str, found: Mapping[str, Any]) -> Iterator[tuple[str, str]
 
 
 def encode_index(content: Mapping[str, Any]) -> bytes:
-    """Return the bytes of ``index.json``."""
+    """Return the bytes of ``index.json``, with a digest of ``content`` in it."""
+    return _encoded({**content, _DIGEST: digest_bytes(_encoded(content))})
+
+
+def _encoded(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 

@@ -15,7 +15,7 @@ from ecgtwin.errors import StoreError
 from ecgtwin.store.objects import is_s3, join, local_errors, local_path, object_exists
 
 _SIGNS = ("cohort.json", "private/references.parquet", "corpus.json", "twin.json")
-_NAME = re.compile(r"\..+[.~]\d+-[0-9a-f]{8}")  # as ``objects.write_temporary`` gives it
+_NAME = re.compile(r"\.(.+)[.~]\d+-[0-9a-f]{8}")  # as ``objects.write_temporary`` gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,27 @@ def check_is_of_ecgtwin(url: str) -> None:
     """
     if not is_s3(url) and not os.path.isdir(local_path(url)):
         raise StoreError(f"{url} is not there; check the URL")
-    if not any(object_exists(join(url, name)) for name in _SIGNS):
+    if not any(object_exists(join(url, name)) or _was_begun(url, name) for name in _SIGNS):
         raise StoreError(
             f"{url} holds no cohort, corpus or checkpoint (none of {', '.join(_SIGNS)} is there); "
             "nothing was removed: check the URL"
         )
+
+
+def _was_begun(url: str, sign: str) -> bool:
+    """Say whether a writer was killed while it wrote this object for the first time."""
+    if is_s3(url):
+        return False
+    path = local_path(url) / sign
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return any(object_left_by(name) == path.name for name in os.listdir(path.parent))
+    return False
+
+
+def object_left_by(name: str) -> str | None:
+    """Return which object a temporary file of this name was to become, None: it is none."""
+    found = _NAME.fullmatch(name)
+    return found[1] if found else None
 
 
 def find_leftovers(url: str, *, older_than_s: float) -> list[Leftover]:

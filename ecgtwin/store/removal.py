@@ -6,13 +6,14 @@ finished. What says that it is a cohort goes last, so that the same call goes on
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ecgtwin.errors import StoreError
 from ecgtwin.store.layout import SIGNALS
-from ecgtwin.store.leftovers import find_leftovers, remove_leftovers
+from ecgtwin.store.leftovers import find_leftovers, object_left_by, remove_leftovers
 from ecgtwin.store.objects import delete_objects, is_s3, join, list_tree, local_path
 
 # In the order of removal; what is named otherwise is somebody else's, inside our folders too.
@@ -23,7 +24,7 @@ _PARTS = tuple(
         r"index/(rows-\d+|cells)\.parquet",
         r"manifest/shard-\d+\.parquet",
         r"ledger/shard-\d+\.jsonl",
-        rf"{re.escape(SIGNALS)}/.*",
+        rf"{re.escape(SIGNALS)}/(zarr\.json|(time|lead)/(zarr\.json|c/\d+)|samples_mv/(zarr\.json|c/\d+/0/0))",
         r"runs/(\d{8}T\d{6}Z-[0-9a-f]+/shards-\d+|replaced/(cohort|shard-\d+)-[0-9a-f]+)\.jsonl",
         r"text/[^/]+-[0-9a-f]+/[0-9a-f]+\.parquet",
         r"release\.json",
@@ -93,12 +94,19 @@ def _refuse_links(url: str) -> None:
     """Raise StoreError where a folder is a link: what it holds would be left and not be said."""
     if is_s3(url):
         return
-    for folder in (local_path(url) / part for part in _FOLDERS):
-        if folder.is_symlink():
-            raise StoreError(
-                f"{folder} is a link to {os.readlink(folder)}, which would be left; remove what is "
-                "there and the link, then run this again"
-            )
+    for part in _FOLDERS:
+        for folder in _folders_below(local_path(url) / part):
+            if folder.is_symlink():
+                raise StoreError(
+                    f"{folder} is a link to {os.readlink(folder)}, which would be left; remove "
+                    "what is there and the link, then run this again"
+                )
+
+
+def _folders_below(root: Path) -> Iterator[Path]:
+    yield root
+    for folder, names, _ in os.walk(root):
+        yield from (Path(folder, name) for name in names)
 
 
 def _place(name: str) -> int | None:
@@ -112,6 +120,10 @@ def _place(name: str) -> int | None:
 def _remove_folders(url: str) -> None:
     """Remove temporary files of killed writers, and the folders that are empty now."""
     root = local_path(url)
+    for name in os.listdir(root) if root.is_dir() else ():
+        owner = object_left_by(name)
+        if owner is not None and _place(owner) is not None:
+            (root / name).unlink(missing_ok=True)
     for part in _FOLDERS:
         if (root / part).is_dir():
             remove_leftovers(find_leftovers(str(root / part), older_than_s=0))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ecgtwin.errors import ClusterError
 from ecgtwin.executors.pool import MOST_LOSSES, Pool, PoolSettings
 from ecgtwin.executors.protocol import Outcome
 from ecgtwin.executors.transport import Event
@@ -49,6 +50,13 @@ def test_no_storm_loses_a_shard_repeats_an_outcome_or_makes_poison(
     assert transport.most_workers == 8
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_only_worker_is_replaced_when_it_is_told_to_stop_and_falls_silent(seed: int) -> None:
+    storm = {"silence": 0.3, "stop": 0.3}
+    ends = run(Simulated(overlapping=3, fates=storm, seed=seed), num_workers=1)
+    assert {end.error for end in ends.values()} == {None}
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_neighbour_of_a_poison_shard_dies_with_it_once(seed: int) -> None:
     transport = Simulated(overlapping=3, killers=[20], seed=seed)
@@ -65,7 +73,7 @@ def test_a_shard_that_loses_its_node_for_ever_is_given_up() -> None:
 
 def test_workers_that_never_start_end_the_run() -> None:
     transport = Simulated(fates={"no start": 1.0})
-    with pytest.raises(RuntimeError, match="could not start a worker: no start"):
+    with pytest.raises(ClusterError, match="could not start a worker: no start"):
         run(transport)
 
 

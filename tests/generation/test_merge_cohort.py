@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecgtwin.cli import main
-from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.errors import CommitConflictError, DamageError, StoreError
 from ecgtwin.generation.merge_cohort import merge_cohort
 from ecgtwin.spec.cohort import CohortSpec
+from ecgtwin.store.cohort_index import encode_index
 from ecgtwin.store.layout import COHORT_COLUMNS, manifest_name
 from ecgtwin.store.manifest import committed_shards, read_manifests
 from tests.generation.cohorts import copied, make_exact, problems_of, repaired, verified
@@ -164,11 +165,36 @@ def test_a_lost_description_of_the_index_is_found_and_mended(url: str) -> None:
     assert objects_under(url) == before
 
 
+@pytest.mark.parametrize("change", [{"accepted": 1}, {"rows": 49}, {"objects": []}])
+def test_an_index_that_says_other_things_is_damaged_and_loses_no_table(
+    url: str, change: dict[str, object]
+) -> None:
+    merge_cohort(url)
+    before = objects_under(url)
+    name = Path(url, "index/index.json")
+    name.write_text(json.dumps(json.loads(name.read_text()) | change))
+    assert problems_of(verified(url)) == [("index", None, "index/index.json")]
+    with pytest.raises(CommitConflictError, match="`ecgtwin cohort repair` merges again"):
+        merge_cohort(url)
+    assert repaired(url, remove_strays=True).mended == ["index/index.json"]
+    assert objects_under(url) == before
+
+
+def test_a_file_of_somebody_else_is_no_index(url: str) -> None:
+    Path(url, "index").mkdir()
+    Path(url, "index/notes.txt").write_text("mine")
+    assert problems_of(verified(url)) == [("stray", None, "index/notes.txt")]
+    assert repaired(url).mended == []
+
+
 def test_an_index_that_names_other_objects_is_damaged(url: str) -> None:
     merge_cohort(url)
     name = Path(url, "index/index.json")
     whole = name.read_text()
-    name.write_text(whole.replace("index/cells.parquet", "../cells.parquet"))
+    content = json.loads(whole.replace("index/cells.parquet", "../cells.parquet"))
+    name.write_bytes(
+        encode_index({key: one for key, one in content.items() if key != "content_blake2b"})
+    )
     (problem,) = verified(url).problems
     assert (problem.kind, "../cells.parquet" in problem.text) == ("index", True)
     repaired(url)

@@ -43,34 +43,42 @@ def test_without_yes_it_is_only_listed(url: str, capsys: pytest.CaptureFixture[s
 
 
 def test_with_yes_nothing_is_left(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path(url, "manifest/.shard-000000003.parquet.123-0123abcd").write_bytes(b"of a killed writer")
+    for left in ("manifest/.shard-000000003.parquet.123-0123abcd", ".cohort.json~123-0123abcd"):
+        Path(url, left).write_bytes(b"of a killed writer")
     assert main(["cohort", "rm", url, "--yes"]) == 0
     assert "removed: " in capsys.readouterr().out
     assert not Path(url).exists()
 
 
 def test_what_is_not_of_a_cohort_stays(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    theirs = ["notes.txt", "plan/of_study.md", "private/keys.txt", "thesis/chapter.md"]
+    theirs = [
+        ".notes.txt~123-0123abcd",
+        "notes.txt",
+        "plan/of_study.md",
+        "private/keys.txt",
+        "signals.zarr/labels/c/0",
+        "signals.zarr/labels/zarr.json",
+        "thesis/chapter.md",
+    ]
     for name in (*theirs, "runs/my-training/log.jsonl"):
-        Path(url, name).parent.mkdir(exist_ok=True)
+        Path(url, name).parent.mkdir(parents=True, exist_ok=True)
         Path(url, name).write_text("mine")
     assert main(["cohort", "rm", url, "--yes"]) == 0
-    assert (
-        "5 objects, notes.txt, plan/of_study.md, private/keys.txt, ..." in capsys.readouterr().out
-    )
+    assert "8 objects, " in capsys.readouterr().out
     assert sorted(objects_under(url)) == theirs  # runs/ is left out there
     assert Path(url, "runs/my-training/log.jsonl").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["signals.zarr", "signals.zarr/samples_mv/c", "manifest"])
 def test_a_folder_that_lies_elsewhere_is_said_and_nothing_goes(
-    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = tmp_path / "big disk"
-    (Path(url) / "signals.zarr").rename(elsewhere)
-    (Path(url) / "signals.zarr").symlink_to(elsewhere)
+    (Path(url) / name).rename(elsewhere)
+    (Path(url) / name).symlink_to(elsewhere)
     before = objects_under(url)
     assert main(["cohort", "rm", url, "--yes"]) == 2
-    assert f"signals.zarr is a link to {elsewhere}" in capsys.readouterr().err
+    assert f"{name} is a link to {elsewhere}" in capsys.readouterr().err
     assert objects_under(url) == before
     assert len(list(elsewhere.rglob("*"))) > 3
 

@@ -86,6 +86,18 @@ def test_a_folder_of_somebody_else_is_refused(
     assert "s3://" in capsys.readouterr().err
 
 
+def test_a_cohort_whose_first_object_was_never_whole_is_cleaned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = tmp_path / "private" / ".references.parquet.123-0123abcd"
+    left.parent.mkdir()
+    left.write_bytes(b"of a killed writer")
+    os.utime(left, (0, 0))
+    assert main(["cohort", "clean", str(tmp_path)]) == 0
+    assert "temporary files removed: 1" in capsys.readouterr().err
+    assert not left.exists()
+
+
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="check the URL"):
         find_leftovers(str(tmp_path / "nowhere"), older_than_s=0)
