@@ -10,10 +10,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+# A busy machine is no fault of what is tested.
+hypothesis.settings.register_profile("ecgtwin", deadline=None)
+hypothesis.settings.load_profile("ecgtwin")
 
 
 def pytest_configure(config: pytest.Config) -> None:
