@@ -17,7 +17,7 @@ from ecgtwin.commands.plan import add_plan
 from ecgtwin.commands.spec import add_spec
 from ecgtwin.commands.train import add_train
 from ecgtwin.commands.training_options import add_job_options, add_ray_options
-from ecgtwin.commands.workers import add_preempt_options, grace_of, stopping
+from ecgtwin.commands.workers import add_preempt_options, grace_of, report_failures, stopping
 from ecgtwin.errors import EcgTwinError, SpecificationError
 
 if TYPE_CHECKING:
@@ -112,13 +112,6 @@ def _executor(arguments: argparse.Namespace, run: "RunSpec", stop: "Stopping") -
     )
 
 
-def _report_failures(errors: Sequence[str | None]) -> int:
-    for error in errors:
-        last = (error or "").strip().splitlines()[-1:]
-        print(f"ecgtwin: a shard failed: {''.join(last)}", file=sys.stderr)
-    return 1 if errors else 0
-
-
 def _add_generate(commands: "Commands") -> None:
     generate = commands.add_parser("generate", help="make, or finish, a cohort")
     generate.add_argument("spec", help="a cohort specification (YAML)")
@@ -170,7 +163,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     print(summary.line())
     if stop.is_requested() and not summary.is_complete:
         leave()
-    return _report_failures([outcome.error for outcome in summary.failures])
+    return report_failures(summary.failures)
 
 
 def _connection(address: str | None) -> AbstractContextManager[None]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from ecgtwin.arguments import Parser, natural_seconds, positive_count
+from ecgtwin.executors.reasons import last_line
 
 if TYPE_CHECKING:
     from ecgtwin.executors.protocol import Executor, Outcome
@@ -75,7 +76,7 @@ def report_failures(failures: Iterable["Outcome"]) -> int:
     """Say which shards failed, on stderr; return the exit code, 1 where some did."""
     code = 0
     for outcome in failures:
-        last = (outcome.error or "").strip().splitlines()[-1:]
-        print(f"ecgtwin: shard {outcome.shard.index} failed: {''.join(last)}", file=sys.stderr)
+        why = last_line(outcome.error)
+        print(f"ecgtwin: shard {outcome.shard.index} failed: {why}", file=sys.stderr)
         code = 1
     return code

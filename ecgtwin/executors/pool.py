@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ecgtwin.errors import ClusterError
 from ecgtwin.executors.protocol import Outcome, Try
+from ecgtwin.executors.reasons import both_ends, first_line
 from ecgtwin.executors.roster import Job, Line, Roster, Worker
 from ecgtwin.executors.transport import (
     Answered,
@@ -24,8 +25,6 @@ from ecgtwin.executors.transport import (
     Ready,
     Silent,
     Transport,
-    both_ends,
-    first_line,
 )
 from ecgtwin.executors.watch import Unwatched, Watch
 from ecgtwin.spec.shard import Shard

@@ -14,6 +14,7 @@ from functools import cache
 import ray
 
 from ecgtwin.errors import SpecificationError
+from ecgtwin.executors.reasons import first_line
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def connected(address: str) -> Iterator[None]:
         with _keeping_sigterm():
             ray.init(address=address, logging_level=logging.WARNING)
     except (ConnectionError, ValueError) as error:
-        said = str(error).strip().partition("\n")[0]
+        said = first_line(str(error))
         raise SpecificationError(
             f"no Ray cluster takes us at {address!r} ({said}); {_ADDRESS_HELP}, and the cluster's "
             "RAY_AUTH_TOKEN if it asks for one"

@@ -85,14 +85,3 @@ class Transport(Protocol):
 
     def missing(self) -> str:
         """Return in words what is free for workers that do not start."""
-
-
-def first_line(reason: str) -> str:
-    """Return the first line of what Ray says."""
-    return reason.strip().partition("\n")[0]
-
-
-def both_ends(reason: str) -> str:
-    """Return the first line of what Ray says, and the last one, which has what was raised."""
-    lines = reason.strip().splitlines() or [""]
-    return lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1].strip()}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ecgtwin.errors import StoreError
 from ecgtwin.executors.protocol import Executor, Outcome
+from ecgtwin.executors.reasons import last_line
 from ecgtwin.generation.mending import mend_object
 from ecgtwin.generation.merge_cohort import Merging, complete_plan
 from ecgtwin.generation.problems import Kind, Problem, of_shards
@@ -139,7 +140,7 @@ def _mend_shards(
                 if outcome.result.refusal is not None:
                     repair.left.append(outcome.result.refusal)
             else:
-                last = (outcome.error or "").strip().splitlines()[-1:]
-                repair.left.append(f"shard {outcome.shard.index} failed: {''.join(last)}")
+                why = last_line(outcome.error)
+                repair.left.append(f"shard {outcome.shard.index} failed: {why}")
             if on_outcome is not None:
                 on_outcome(outcome)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ecgtwin.errors import DamageError, StoreError
+from ecgtwin.executors.reasons import last_line
 from ecgtwin.generation.plan import counted
 from ecgtwin.store.manifest import committed_shards
 from ecgtwin.store.objects import join, list_tree, read_object
@@ -167,10 +168,7 @@ def _run(name: str, lines: list[dict[str, Any]]) -> RunStatus:
         num_shards=len(made),
         num_ecgs=sum(line["result"]["num_rows"] for line in made if line.get("result")),
         of_workers=dict(Counter(str(line["worker"]) for line in made)),
-        failures={
-            shard: (error.strip().splitlines() or ["unknown"])[-1]
-            for shard, error in failed.items()
-        },
+        failures={shard: last_line(error) or "unknown" for shard, error in failed.items()},
     )
 
 

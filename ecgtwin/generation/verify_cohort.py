@@ -12,6 +12,7 @@ import numpy as np
 
 from ecgtwin.errors import DamageError
 from ecgtwin.executors.protocol import Executor, Outcome
+from ecgtwin.executors.reasons import last_line
 from ecgtwin.generation.check_shard import CheckShard, ShardCheck
 from ecgtwin.generation.merge_cohort import manifests_digest
 from ecgtwin.generation.planned_rows import Cells, merged_cells
@@ -165,8 +166,8 @@ class _Found:
         if outcome.mistake is not None:
             raise outcome.mistake
         if not isinstance(outcome.result, ShardCheck):
-            last = (outcome.error or "").strip().splitlines()[-1:]
-            text = f"shard {outcome.shard.index} could not be checked: {''.join(last)}"
+            why = last_line(outcome.error)
+            text = f"shard {outcome.shard.index} could not be checked: {why}"
             name = manifest_name(outcome.shard.index)
             self.unchecked.append(Problem("unchecked", outcome.shard.index, name, text))
             self._all_cells = False

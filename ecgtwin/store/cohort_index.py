@@ -89,7 +89,7 @@ def read_index(url: str) -> dict[str, Any] | None:
         others = [other for other, _ in objects if not is_table(other)]
         if others:
             raise ValueError(f"{others[0]!r} is no table of an index")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamageError(f"{name} is damaged: it is no index ({error!r})") from error
     return {**found, "digests": dict(objects)}
 

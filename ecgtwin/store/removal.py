@@ -13,7 +13,12 @@ from pathlib import Path
 
 from ecgtwin.errors import StoreError
 from ecgtwin.store.layout import SIGNALS
-from ecgtwin.store.leftovers import find_leftovers, object_left_by, remove_leftovers
+from ecgtwin.store.leftovers import (
+    Leftover,
+    find_leftovers,
+    object_left_by,
+    remove_leftovers,
+)
 from ecgtwin.store.objects import delete_objects, is_s3, join, list_tree, local_path
 
 # In the order of removal; what is named otherwise is somebody else's, inside our folders too.
@@ -24,7 +29,8 @@ _PARTS = tuple(
         r"index/(rows-\d+|cells)\.parquet",
         r"manifest/shard-\d+\.parquet",
         r"ledger/shard-\d+\.jsonl",
-        rf"{re.escape(SIGNALS)}/(zarr\.json|(time|lead)/(zarr\.json|c/\d+)|samples_mv/(zarr\.json|c/\d+/0/0))",
+        rf"{re.escape(SIGNALS)}/((|time/|lead/|samples_mv/)zarr\.json|(time|lead)/c/\d+)",
+        rf"{re.escape(SIGNALS)}/samples_mv/c/\d+/0/0",
         r"runs/(\d{8}T\d{6}Z-[0-9a-f]+/shards-\d+|replaced/(cohort|shard-\d+)-[0-9a-f]+)\.jsonl",
         r"text/[^/]+-[0-9a-f]+/[0-9a-f]+\.parquet",
         r"release\.json",
@@ -120,16 +126,20 @@ def _place(name: str) -> int | None:
 def _remove_folders(url: str) -> None:
     """Remove temporary files of killed writers, and the folders that are empty now."""
     root = local_path(url)
-    for name in os.listdir(root) if root.is_dir() else ():
-        owner = object_left_by(name)
-        if owner is not None and _place(owner) is not None:
-            (root / name).unlink(missing_ok=True)
+    if not root.is_dir():
+        return
+    left = find_leftovers(str(root), older_than_s=0)
+    remove_leftovers([one for one in left if _place(_object_of(one, root)) is not None])
     for part in _FOLDERS:
-        if (root / part).is_dir():
-            remove_leftovers(find_leftovers(str(root / part), older_than_s=0))
-            _remove_empty(str(root / part))
+        _remove_empty(str(root / part))
     with suppress(OSError):  # something else is inside
         root.rmdir()
+
+
+def _object_of(left: Leftover, root: Path) -> str:
+    """Return the name of the object that a temporary file was to become."""
+    path = Path(left.path).relative_to(root)
+    return path.with_name(object_left_by(path.name) or path.name).as_posix()
 
 
 def _remove_empty(folder: str) -> None:

@@ -180,6 +180,16 @@ def test_an_index_that_says_other_things_is_damaged_and_loses_no_table(
     assert objects_under(url) == before
 
 
+@pytest.mark.parametrize("text", ["5", "[]", "null", "{}", "{"])
+def test_what_is_no_index_is_damaged(url: str, text: str) -> None:
+    merge_cohort(url)
+    before = objects_under(url)
+    Path(url, "index/index.json").write_text(text)
+    assert problems_of(verified(url)) == [("index", None, "index/index.json")]
+    repaired(url)
+    assert objects_under(url) == before
+
+
 def test_a_file_of_somebody_else_is_no_index(url: str) -> None:
     Path(url, "index").mkdir()
     Path(url, "index/notes.txt").write_text("mine")

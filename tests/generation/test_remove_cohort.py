@@ -51,8 +51,8 @@ def test_with_yes_nothing_is_left(url: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_is_not_of_a_cohort_stays(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hidden = [".notes.txt~123-0123abcd", "manifest/.notes.txt.123-0123abcd"]
     theirs = [
-        ".notes.txt~123-0123abcd",
         "notes.txt",
         "plan/of_study.md",
         "private/keys.txt",
@@ -60,12 +60,13 @@ def test_what_is_not_of_a_cohort_stays(url: str, capsys: pytest.CaptureFixture[s
         "signals.zarr/labels/zarr.json",
         "thesis/chapter.md",
     ]
-    for name in (*theirs, "runs/my-training/log.jsonl"):
+    for name in (*hidden, *theirs, "runs/my-training/log.jsonl"):
         Path(url, name).parent.mkdir(parents=True, exist_ok=True)
         Path(url, name).write_text("mine")
     assert main(["cohort", "rm", url, "--yes"]) == 0
-    assert "8 objects, " in capsys.readouterr().out
-    assert sorted(objects_under(url)) == theirs  # runs/ is left out there
+    said = capsys.readouterr().out
+    assert f"not of a cohort: 7 objects, {', '.join(theirs[:3])}, ..." in said
+    assert sorted(objects_under(url)) == sorted(hidden + theirs)  # runs/ is left out there
     assert Path(url, "runs/my-training/log.jsonl").read_text() == "mine"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.damages import DAMAGES, Damage, harm_all
 from ecgtwin.errors import CheckpointError, CohortMismatchError, DamageError, StoreError
-from ecgtwin.generation.plan_tables import CONDITIONS, PATIENTS, REFERENCES
+from ecgtwin.generation.plan_tables import CONDITIONS, PATIENTS
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.store.layout import manifest_name, object_name
 from ecgtwin.store.manifest import digest_bytes, read_manifest
@@ -247,28 +247,6 @@ def test_another_device_is_refused_before_anything_is_drawn(url: str, shard: int
         repaired(url)
     assert objects_under(url) == before
     assert repaired(url, mixed_numerics=True).mended == [object_name(shard)]
-
-
-def test_without_base_vectors_shards_cannot_be_drawn(url: str, shard: int) -> None:
-    Path(url, REFERENCES).unlink()
-    Path(url, object_name(shard)).unlink()
-    assert [kind for kind, _, _ in problems_of(verified(url))] == ["missing_object"]
-    with pytest.raises(DamageError, match="restore it from a copy"):
-        repaired(url)
-
-
-def test_base_vectors_of_others_are_refused(inputs: Path, url: str, tmp_path: Path) -> None:
-    from ecgtwin.generation.prepare import resolve_cohort, write_plan
-    from tests.generation.cohorts import exact_spec
-
-    other = exact_spec(inputs, tmp_path / "other", patients={"ids": ["p1", "p2"]})
-    write_plan(resolve_cohort(other))
-    for name in (PATIENTS, REFERENCES):
-        Path(url, name).write_bytes(Path(other.output.url, name).read_bytes())
-    before = objects_under(url)
-    with pytest.raises(CohortMismatchError):
-        repaired(url)
-    assert objects_under(url) == before
 
 
 def test_a_whole_cohort_is_left_as_it_is(url: str) -> None:

@@ -12,14 +12,22 @@ from ecgtwin.executors.protocol import Outcome, Work
 from ecgtwin.generation.merge_cohort import merge_cohort
 from ecgtwin.generation.plan import CohortPlan, PatientTable
 from ecgtwin.generation.plan_tables import PATIENTS, REFERENCES, patient_columns, plan_metadata
+from ecgtwin.generation.prepare import resolve_cohort, write_plan
 from ecgtwin.generation.stored_plan import load_plan, read_stored
 from ecgtwin.generation.verify_cohort import verify_cohort
 from ecgtwin.spec.cohort import CohortSpec
 from ecgtwin.spec.shard import Shard
-from ecgtwin.store.layout import ledger_name, manifest_name
+from ecgtwin.store.layout import ledger_name, manifest_name, object_name
 from ecgtwin.store.manifest import encode_manifest, read_manifest
 from ecgtwin.store.tables import encode_columns, read_table
-from tests.generation.cohorts import copied, make_exact, problems_of, repaired, verified
+from tests.generation.cohorts import (
+    copied,
+    exact_spec,
+    make_exact,
+    problems_of,
+    repaired,
+    verified,
+)
 from tests.generation.corpora import objects_under
 
 
@@ -45,7 +53,7 @@ def test_the_ledger_of_a_shard_whose_manifest_forgets_it_is_no_stray(url: str) -
     assert objects_under(url) == before
 
 
-def put_patients_of_another_plan(url: str) -> CohortPlan:
+def put_patients_of_another_plan(url: str) -> None:
     """Put a table of patients that agrees with itself, as one from another cohort does."""
     plan = load_plan(url)
     patients = list(plan.patients)
@@ -55,7 +63,6 @@ def put_patients_of_another_plan(url: str) -> CohortPlan:
     inputs = {name: said[name] for name in said if name != "plan"}
     data = encode_columns(patient_columns(others), plan_metadata(other, inputs))
     Path(url, PATIENTS).write_bytes(data)
-    return other
 
 
 def test_patients_of_another_plan_are_mended_and_the_shards_stay(url: str) -> None:
@@ -78,6 +85,25 @@ def test_base_vectors_that_fewer_agree_with_replace_nothing(url: str) -> None:
     assert objects_under(url) == before
 
 
+def test_without_base_vectors_shards_cannot_be_drawn(url: str) -> None:
+    Path(url, REFERENCES).unlink()
+    Path(url, object_name(1)).unlink()
+    assert [kind for kind, _, _ in problems_of(verified(url))] == ["missing_object"]
+    with pytest.raises(DamageError, match="restore it from a copy"):
+        repaired(url)
+
+
+def test_base_vectors_of_others_are_refused(inputs: Path, url: str, tmp_path: Path) -> None:
+    other = exact_spec(inputs, tmp_path / "other", patients={"ids": ["p1", "p2"]})
+    write_plan(resolve_cohort(other))
+    for name in (PATIENTS, REFERENCES):
+        Path(url, name).write_bytes(Path(other.output.url, name).read_bytes())
+    before = objects_under(url)
+    with pytest.raises(CohortMismatchError):
+        repaired(url)
+    assert objects_under(url) == before
+
+
 def test_base_vectors_that_cannot_be_read_are_to_be_restored(url: str) -> None:
     Path(url, REFERENCES).write_bytes(Path(url, REFERENCES).read_bytes()[:-7])
     Path(url, manifest_name(0)).unlink()
@@ -95,7 +121,7 @@ def test_numerics_of_other_batches_are_damaged_and_written_again(url: str) -> No
     assert objects_under(url) == before
 
 
-class AllBut:
+class AllButOne:
     """An executor on which the work fails for one shard."""
 
     def run(self, work: Work, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
@@ -106,6 +132,6 @@ class AllBut:
 
 def test_with_a_shard_unchecked_nothing_is_counted_or_blamed_for_it(url: str) -> None:
     merge_cohort(url)
-    found = verify_cohort(read_stored(url), executor=AllBut())
+    found = verify_cohort(read_stored(url), executor=AllButOne())
     assert problems_of(found) == [("unchecked", 3, manifest_name(3))]
     assert (found.cells, found.cell_counts()) == (None, {})
